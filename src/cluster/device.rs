@@ -1,0 +1,100 @@
+//! A device: a disk of a host, its space and what the monitor observed. The questions that jobs ask of it need its
+//! host too and are answered by [`DeviceView`].
+//! Source: jobs.md 2.3.
+
+use super::devfid::DevFid;
+use super::device_state::{DeviceStatus, ObservedDevice};
+use super::host::{Host, Zone};
+use crate::ids::{DevId, Fid, HostId};
+
+/// One row of `device`, with what the monitor saw.
+#[derive(Clone, Debug)]
+pub struct Device {
+    pub devid: DevId,
+    pub hostid: HostId,
+    /// A text outside the known five counts as down.
+    pub status: DeviceStatus,
+    pub weight: Option<i64>,
+    pub mb_total: Option<i64>,
+    pub mb_used: Option<i64>,
+    /// Unix time of the usage figures.
+    pub mb_asof: Option<i64>,
+    pub observed: Option<ObservedDevice>,
+    /// As the node reported it: percent, perhaps with decimals, or `-`.
+    pub utilization: Option<String>,
+    /// Does the node refuse a body whose Content-MD5 is wrong?
+    pub reject_bad_md5: Option<bool>,
+}
+
+impl Device {
+    /// Free space in MiB, if known.
+    pub fn mb_free(&self) -> Option<i64> {
+        Some(self.mb_total? - self.mb_used?)
+    }
+
+    /// Free share of the space, 0 when unknown (such a device is never chosen by weight).
+    pub fn free_fraction(&self) -> f64 {
+        match (self.mb_total, self.mb_used) {
+            (Some(total), Some(used)) if total > 0 => (1.0 - used as f64 / total as f64).max(0.0),
+            _ => 0.0,
+        }
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.status == DeviceStatus::Dead
+    }
+}
+
+/// A device together with its host: what can be asked about reading, writing and placing.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceView<'a> {
+    pub device: &'a Device,
+    pub host: &'a Host,
+}
+
+impl<'a> DeviceView<'a> {
+    /// Does the monitor check it ("can read")?
+    pub fn is_monitored(&self) -> bool {
+        self.host.may_be_read() && self.device.status.may_be_read()
+    }
+
+    /// May clients and workers read from it ("should read")?
+    pub fn may_be_read(&self) -> bool {
+        self.is_monitored()
+            && self.host.is_reachable()
+            && matches!(self.device.observed, Some(ObservedDevice::Readable | ObservedDevice::Writeable))
+    }
+
+    /// May copies on it be deleted, by its status?
+    pub fn may_be_deleted_from(&self) -> bool {
+        self.host.is_alive() && self.device.status.may_be_written()
+    }
+
+    pub fn is_observed_writeable(&self) -> bool {
+        self.host.is_reachable() && self.device.observed == Some(ObservedDevice::Writeable)
+    }
+
+    /// May it get new files and replicas? Exactly `min_free_space_mb` free passes.
+    pub fn may_get_files(&self, min_free_space_mb: i64) -> bool {
+        self.device.status.may_get_new_files()
+            && self.is_observed_writeable()
+            && self.host.is_alive()
+            && !(self.device.mb_total.is_some_and(|total| total != 0)
+                && self.device.mb_free().is_some_and(|free| free < min_free_space_mb))
+    }
+
+    /// URL for writing, deleting and directories.
+    pub fn upload_url(&self, fid: Fid, zone: Zone) -> String {
+        self.url(self.host.http_port, fid, zone)
+    }
+
+    /// URL for reading.
+    pub fn read_url(&self, fid: Fid, zone: Zone) -> String {
+        self.url(self.host.get_port(), fid, zone)
+    }
+
+    fn url(&self, port: u16, fid: Fid, zone: Zone) -> String {
+        let path = DevFid { devid: self.device.devid, fid }.path();
+        format!("http://{}:{port}{path}", self.host.address(zone))
+    }
+}

@@ -1,0 +1,70 @@
+//! Counted things: one registry per tracker, which the console prints.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that only grows. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Counter(Arc<AtomicU64>);
+
+impl Counter {
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that goes up and down. Clones are one number.
+#[derive(Clone, Debug, Default)]
+pub struct Gauge(Arc<AtomicU64>);
+
+impl Gauge {
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Saturates at zero.
+    pub fn sub(&self, count: u64) {
+        let _previous =
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |value| Some(value.saturating_sub(count)));
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a tracker counts, under the names of `!stats` (admin-console.md).
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// `queries`: requests handed to query workers since start.
+    pub queries: Counter,
+    /// `times_out_of_qworkers`: requests that found no idle query worker.
+    pub times_out_of_qworkers: Counter,
+    pub replicate: JobMetrics,
+    pub delete: JobMetrics,
+    /// Copies made.
+    pub files_replicated: Counter,
+    /// Copies removed from nodes.
+    pub copies_deleted: Counter,
+    /// Workers that were replaced after a panic or a hang.
+    pub workers_replaced: Counter,
+    /// Clients connected now.
+    pub connections: Gauge,
+}
+
+/// What is counted for each kind of background job.
+#[derive(Clone, Debug, Default)]
+pub struct JobMetrics {
+    /// `work_queue_for_<job>`: claimed rows that wait for a worker.
+    pub waiting: Gauge,
+    /// `work_sent_to_<job>`: rows handed to workers since start.
+    pub sent: Counter,
+}

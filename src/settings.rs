@@ -1,0 +1,241 @@
+//! This program's own configuration: `settings/default.toml` < a file < environment `MOGILEFS__…` < command line.
+//!
+//! What all trackers of a cluster share is not here but in the table `server_settings`. Unknown keys and bad values are
+//! errors that name the key. The meaning of each key stands in `settings/default.toml`, which is built in.
+
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The defaults, as text; also the reference of all keys.
+pub const DEFAULT_TOML: &str = include_str!("../settings/default.toml");
+
+/// A configuration that cannot be used; the text names the file and the key.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SettingsError(String);
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub tracker: TrackerSettings,
+    pub database: DatabaseSettings,
+    pub limits: LimitSettings,
+    pub storage: StorageSettings,
+    pub monitor: MonitorSettings,
+    pub jobs: JobSettings,
+    pub node: NodeSettings,
+    pub log: LogSettings,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrackerSettings {
+    pub listen: Vec<String>,
+    pub pidfile: PathBuf,
+    pub query_workers: usize,
+    pub replicate_workers: usize,
+    pub delete_workers: usize,
+    pub job_master: bool,
+    pub default_mindevcount: i64,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseSettings {
+    pub url: String,
+    pub skip_schema_check: bool,
+    pub lock_wait_ms: u64,
+    pub connect_timeout_ms: u64,
+    pub write_group_max: usize,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitSettings {
+    pub line_bytes_max: usize,
+    pub connections_max: usize,
+    pub pipeline_batch_max: usize,
+    pub write_timeout_ms: u64,
+    pub request_timeout_ms: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct StorageSettings {
+    pub node_timeout_ms: u64,
+    pub min_free_space_mb: i64,
+    pub copy_stall_timeout_ms: u64,
+    pub idle_connections_per_node: usize,
+    pub side_channel_port: u16,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MonitorSettings {
+    pub db_interval_ms: u64,
+    pub round_interval_ms: u64,
+    pub write_test_interval_ms: u64,
+    pub usage_store_interval_secs: i64,
+    pub checks_in_flight_max: usize,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobSettings {
+    pub poll_interval_ms: u64,
+    pub copies_in_flight_per_worker: usize,
+    pub deletes_in_flight_per_worker: usize,
+    pub tempfile_max_age_secs: i64,
+    pub tempfile_interval_ms: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSettings {
+    pub http_listen: String,
+    pub side_channel_listen: String,
+    pub docroot: PathBuf,
+    pub usage_interval_ms: u64,
+    pub sync: bool,
+    pub idle_timeout_ms: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Terminal,
+    Json,
+}
+
+impl Settings {
+    /// Loads the defaults, then the file if one is named, then the environment, then the overrides (`key`, `value`).
+    ///
+    /// # Errors
+    /// A file that cannot be read or parsed, an unknown key, a value of the wrong type or out of range.
+    pub fn load(file: Option<&Path>, overrides: &[(String, String)]) -> Result<Self, SettingsError> {
+        let mut builder =
+            config::Config::builder().add_source(config::File::from_str(DEFAULT_TOML, config::FileFormat::Toml));
+        if let Some(file) = file {
+            builder = builder.add_source(config::File::from(file));
+        }
+        builder = builder.add_source(
+            config::Environment::with_prefix("MOGILEFS")
+                .prefix_separator("__")
+                .separator("__")
+                .list_separator(",")
+                .with_list_parse_key("tracker.listen")
+                .try_parsing(true),
+        );
+        for (key, value) in overrides {
+            builder = match key.as_str() {
+                "tracker.listen" => builder.set_override(key, value.split(',').map(str::to_owned).collect::<Vec<_>>()),
+                _ => builder.set_override(key, value.as_str()),
+            }
+            .map_err(|error| SettingsError(format!("setting {key}: {error}")))?;
+        }
+        let settings: Settings = builder
+            .build()
+            .and_then(config::Config::try_deserialize)
+            .map_err(|error| SettingsError(error.to_string()))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// The built-in defaults.
+    ///
+    /// # Panics
+    /// Never in a tested build: the defaults are part of the program.
+    #[expect(clippy::expect_used, reason = "the defaults are built in and tested")]
+    pub fn defaults() -> Self {
+        Self::load_defaults().expect("settings/default.toml is valid")
+    }
+
+    fn load_defaults() -> Result<Self, config::ConfigError> {
+        config::Config::builder()
+            .add_source(config::File::from_str(DEFAULT_TOML, config::FileFormat::Toml))
+            .build()
+            .and_then(config::Config::try_deserialize)
+    }
+
+    /// What types alone cannot say.
+    fn check(&self) -> Result<(), SettingsError> {
+        let at_least_one = [
+            ("limits.line_bytes_max", self.limits.line_bytes_max),
+            ("limits.connections_max", self.limits.connections_max),
+            ("limits.pipeline_batch_max", self.limits.pipeline_batch_max),
+            ("database.write_group_max", self.database.write_group_max),
+            ("monitor.checks_in_flight_max", self.monitor.checks_in_flight_max),
+            ("jobs.copies_in_flight_per_worker", self.jobs.copies_in_flight_per_worker),
+            ("jobs.deletes_in_flight_per_worker", self.jobs.deletes_in_flight_per_worker),
+            ("tracker.listen", self.tracker.listen.len()),
+        ];
+        for (key, value) in at_least_one {
+            if value == 0 {
+                return Err(SettingsError(format!("setting {key} must be at least 1")));
+            }
+        }
+        for (key, value) in [
+            ("monitor.db_interval_ms", self.monitor.db_interval_ms),
+            ("monitor.round_interval_ms", self.monitor.round_interval_ms),
+            ("jobs.poll_interval_ms", self.jobs.poll_interval_ms),
+            ("node.usage_interval_ms", self.node.usage_interval_ms),
+        ] {
+            if value == 0 {
+                return Err(SettingsError(format!("setting {key} must be at least 1")));
+            }
+        }
+        if !(1..=255).contains(&self.tracker.default_mindevcount) {
+            return Err(SettingsError("setting tracker.default_mindevcount must be between 1 and 255".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+impl StorageSettings {
+    pub fn node_timeout(&self) -> Duration {
+        Duration::from_millis(self.node_timeout_ms)
+    }
+
+    pub fn copy_stall_timeout(&self) -> Duration {
+        Duration::from_millis(self.copy_stall_timeout_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(key: &str, value: &str) -> Result<Settings, String> {
+        Settings::load(None, &[(key.to_owned(), value.to_owned())]).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_are_valid() {
+        let settings = Settings::defaults();
+        assert_eq!(settings.tracker.listen, ["0.0.0.0:7001"]);
+        assert!(settings.check().is_ok());
+    }
+
+    #[test]
+    fn overrides_win() {
+        let settings = with("tracker.listen", "127.0.0.1:1,127.0.0.1:2").expect("valid");
+        assert_eq!(settings.tracker.listen, ["127.0.0.1:1", "127.0.0.1:2"]);
+        assert_eq!(with("tracker.query_workers", "3").expect("valid").tracker.query_workers, 3);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert!(with("tracker.nonsense", "1").expect_err("unknown key").contains("nonsense"));
+        assert!(with("tracker.query_workers", "many").expect_err("not a number").contains("query_workers"));
+        assert!(with("jobs.poll_interval_ms", "0").expect_err("out of range").contains("jobs.poll_interval_ms"));
+    }
+}
