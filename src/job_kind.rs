@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// A kind of worker. The order is the alphabetical one of `!jobs` (admin-console.md A.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +39,16 @@ impl JobKind {
             JobKind::Reaper => "reaper",
             JobKind::Replicate => "replicate",
         }
+    }
+
+    /// A worker of this kind that shows no life for so long is given up (config-and-startup.md 6).
+    pub fn silence_max(self) -> Duration {
+        Duration::from_secs(match self {
+            JobKind::Monitor | JobKind::QueryWorker => 30,
+            JobKind::Replicate => 90,
+            JobKind::Delete | JobKind::Fsck | JobKind::JobMaster => 120,
+            JobKind::Reaper => 240,
+        })
     }
 }
 

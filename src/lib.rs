@@ -21,4 +21,5 @@ pub mod notices;
 pub mod settings;
 
 pub mod cluster;
+pub mod policy;
 pub mod protocol;

@@ -1,1 +1,222 @@
-//! Choosing devices: weighted random order, and which devices are offered for a new file.
+//! Choosing devices: weighted random order, devices for new files, the order in which copies are read.
+//! Source: jobs.md 5.1–5.3, protocol.md 8.5. Pure: chance is passed in.
+
+use super::ClusterSnapshot;
+use super::device::DeviceView;
+use crate::clock::Chance;
+use crate::ids::{DevId, HostId};
+use rand::RngExt;
+
+/// Devices that are weighed, of those with the largest free share (J40).
+pub const TOP_DEVICES: usize = 20;
+/// Weight of a device that has none, or 0, when copies are read.
+const READ_WEIGHT_DEFAULT: f64 = 100.0;
+/// A device of this utilization (percent) would have weight 0; so fully busy ones keep a little.
+const UTILIZATION_CEILING: f64 = 102.0;
+const BYTES_PER_MIB: i64 = 1 << 20;
+
+/// Draws one item after the other, each with a probability of its share of the remaining weight. Items with a weight
+/// of 0 or less are dropped.
+pub fn weighted_random_order<T>(items: impl IntoIterator<Item = (T, f64)>, chance: &mut Chance) -> Vec<T> {
+    let mut rest: Vec<(T, f64)> = items.into_iter().filter(|(_, weight)| *weight > 0.0).collect();
+    let mut ordered = Vec::with_capacity(rest.len());
+    while !rest.is_empty() {
+        let total: f64 = rest.iter().map(|(_, weight)| weight).sum();
+        let drawn = chance.random_range(0.0..=total);
+        let place = first_reaching(&rest, drawn);
+        ordered.push(rest.remove(place).0);
+    }
+    ordered
+}
+
+/// The first place whose running sum reaches the drawn value; the last one if rounding keeps the sum below it.
+fn first_reaching<T>(items: &[(T, f64)], drawn: f64) -> usize {
+    let mut sum = 0.0;
+    for (place, (_, weight)) in items.iter().enumerate() {
+        sum += weight;
+        if sum >= drawn {
+            return place;
+        }
+    }
+    items.len() - 1
+}
+
+/// The candidates with the largest free share, in weighted random order. Devices without usage figures drop out.
+pub fn order_by_free_space(mut candidates: Vec<DeviceView<'_>>, chance: &mut Chance) -> Vec<DevId> {
+    candidates.sort_by(|a, b| b.device.free_fraction().total_cmp(&a.device.free_fraction()));
+    candidates.truncate(TOP_DEVICES);
+    let weighted = candidates.iter().map(|view| (view.device.devid, 100.0 * view.device.free_fraction()));
+    weighted_random_order(weighted, chance)
+}
+
+/// The devices to offer for a new file, best first. `size_bytes` keeps out those without room for it.
+pub fn devices_for_new_file(
+    snapshot: &ClusterSnapshot,
+    size_bytes: Option<i64>,
+    min_free_space_mb: i64,
+    chance: &mut Chance,
+) -> Vec<DevId> {
+    let has_room = |view: &DeviceView<'_>| match (size_bytes, view.device.mb_free()) {
+        (None, _) => true,
+        (Some(size), Some(free_mb)) => free_mb.saturating_mul(BYTES_PER_MIB) > size,
+        // Weight 0 would drop it anyway.
+        (Some(_), None) => false,
+    };
+    let candidates =
+        snapshot.devices().filter(|view| view.may_get_files(min_free_space_mb) && has_room(view)).collect();
+    order_by_free_space(candidates, chance)
+}
+
+/// The first devices of the order that are on different hosts (defect 6: host ids are compared with host ids).
+pub fn spread_over_hosts(snapshot: &ClusterSnapshot, ordered: &[DevId], count_max: usize) -> Vec<DevId> {
+    let mut used: Vec<HostId> = Vec::with_capacity(count_max);
+    let mut chosen = Vec::with_capacity(count_max);
+    for &devid in ordered {
+        if chosen.len() == count_max {
+            break;
+        }
+        let Some(view) = snapshot.device(devid) else { continue };
+        if !used.contains(&view.host.hostid) {
+            used.push(view.host.hostid);
+            chosen.push(devid);
+        }
+    }
+    chosen
+}
+
+/// The known devices of a file in the order in which they should be read: idle ones first, by chance.
+pub fn order_for_reading(snapshot: &ClusterSnapshot, devids: &[DevId], chance: &mut Chance) -> Vec<DevId> {
+    let weighted =
+        devids.iter().filter_map(|&devid| snapshot.device(devid)).map(|view| (view.device.devid, read_weight(&view)));
+    weighted_random_order(weighted, chance)
+}
+
+fn read_weight(view: &DeviceView<'_>) -> f64 {
+    let utilization = view.device.utilization.as_deref().and_then(|text| text.parse::<f64>().ok());
+    match utilization.filter(|percent| (0.0..=100.0).contains(percent)) {
+        Some(percent) => UTILIZATION_CEILING - percent,
+        None => match view.device.weight {
+            Some(weight) if weight > 0 => weight as f64,
+            _ => READ_WEIGHT_DEFAULT,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::chance_from_seed;
+    use crate::cluster::device::Device;
+    use crate::cluster::device_state::{DeviceStatus, HostStatus, ObservedDevice, ObservedHost};
+    use crate::cluster::host::Host;
+    use std::sync::Arc;
+
+    /// Hosts with their devices' used MiB of 1000.
+    fn snapshot(hosts: &[&[i64]]) -> ClusterSnapshot {
+        let mut snapshot = ClusterSnapshot::default();
+        let mut devid = 0;
+        for (hostid, devices) in (1..).zip(hosts) {
+            let hostid = HostId(hostid);
+            let host = Host {
+                hostid,
+                name: format!("h{hostid}"),
+                status: Some(HostStatus::Alive),
+                ip: format!("10.0.0.{hostid}"),
+                http_port: 7500,
+                http_get_port: None,
+                altip: None,
+                altmask_text: None,
+                altmask: None,
+                observed: Some(ObservedHost::Reachable),
+            };
+            snapshot.hosts.insert(hostid, Arc::new(host));
+            for &used in *devices {
+                devid += 1;
+                let device = Device {
+                    devid: DevId(devid),
+                    hostid,
+                    status: DeviceStatus::Alive,
+                    weight: Some(100),
+                    mb_total: Some(1000),
+                    mb_used: Some(used),
+                    mb_asof: None,
+                    observed: Some(ObservedDevice::Writeable),
+                    utilization: None,
+                    reject_bad_md5: None,
+                };
+                snapshot.devices.insert(DevId(devid), Arc::new(device));
+            }
+        }
+        snapshot
+    }
+
+    fn change(snapshot: &mut ClusterSnapshot, devid: i64, change: impl FnOnce(&mut Device)) {
+        change(Arc::make_mut(snapshot.devices.get_mut(&DevId(devid)).expect("known")));
+    }
+
+    fn first_share(draws: usize, wanted: DevId, mut draw: impl FnMut() -> Vec<DevId>) -> f64 {
+        let firsts = (0..draws).filter(|_| draw().first() == Some(&wanted)).count();
+        firsts as f64 / draws as f64
+    }
+
+    /// J39.
+    #[test]
+    fn new_files_follow_the_free_space() {
+        let (snapshot, mut chance) = (snapshot(&[&[100], &[900]]), chance_from_seed(1));
+        let share = first_share(5000, DevId(1), || devices_for_new_file(&snapshot, None, 0, &mut chance));
+        assert!((0.87..0.93).contains(&share), "{share}");
+    }
+
+    /// J40.
+    #[test]
+    fn only_the_freest_devices_are_offered() {
+        let used: Vec<i64> = (0..40).map(|n| n * 10).collect();
+        let snapshot = snapshot(&[&used]);
+        let mut offered = devices_for_new_file(&snapshot, None, 0, &mut chance_from_seed(2));
+        offered.sort();
+        assert_eq!(offered, (1..=20).map(DevId).collect::<Vec<_>>());
+    }
+
+    /// J8, J41; conformance 133.
+    #[test]
+    fn devices_without_room_or_figures_are_left_out() {
+        let mut snapshot = snapshot(&[&[100], &[100]]);
+        let mut chance = chance_from_seed(3);
+        assert_eq!(devices_for_new_file(&snapshot, Some(900 * BYTES_PER_MIB), 0, &mut chance), []);
+        assert_eq!(devices_for_new_file(&snapshot, Some(900 * BYTES_PER_MIB - 1), 0, &mut chance).len(), 2);
+        change(&mut snapshot, 1, |device| device.mb_used = None);
+        assert_eq!(devices_for_new_file(&snapshot, None, 0, &mut chance), [DevId(2)]);
+    }
+
+    /// J7: exactly the minimum passes.
+    #[test]
+    fn the_minimum_free_space_is_kept() {
+        let snapshot = snapshot(&[&[900], &[901]]);
+        assert_eq!(devices_for_new_file(&snapshot, None, 100, &mut chance_from_seed(4)), [DevId(1)]);
+    }
+
+    /// J42, defect 6.
+    #[test]
+    fn destinations_are_on_different_hosts() {
+        let snapshot = snapshot(&[&[0, 0, 0], &[0]]);
+        let ordered: Vec<_> = (1..=4).map(DevId).collect();
+        assert_eq!(spread_over_hosts(&snapshot, &ordered, 3), [DevId(1), DevId(4)]);
+        assert_eq!(spread_over_hosts(&snapshot, &ordered, 1), [DevId(1)]);
+    }
+
+    /// J43, J44, J46.
+    #[test]
+    fn busy_devices_are_read_last() {
+        let mut snapshot = snapshot(&[&[0], &[0]]);
+        let devids = [DevId(1), DevId(2), DevId(9)];
+        let mut chance = chance_from_seed(5);
+        change(&mut snapshot, 1, |device| device.utilization = Some("95".to_owned()));
+        change(&mut snapshot, 2, |device| device.utilization = Some("5.00".to_owned()));
+        let share = first_share(5000, DevId(2), || order_for_reading(&snapshot, &devids, &mut chance));
+        assert!((0.90..0.96).contains(&share), "{share}");
+        change(&mut snapshot, 1, |device| (device.utilization, device.weight) = (None, Some(0)));
+        change(&mut snapshot, 2, |device| (device.utilization, device.weight) = (Some("-".to_owned()), None));
+        let share = first_share(5000, DevId(2), || order_for_reading(&snapshot, &devids, &mut chance));
+        assert!((0.47..0.53).contains(&share), "{share}");
+    }
+}

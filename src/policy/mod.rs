@@ -1,0 +1,66 @@
+//! Replication policies: given where a file is, is that fine, and if not, where should the next copy go?
+//!
+//! Pure apart from the order of candidates, whose chance is passed in. A policy never asks a node or a database.
+//! Source: replication-policies.md.
+
+mod candidates;
+mod multiple_devices;
+mod multiple_hosts;
+mod parse;
+#[cfg(test)]
+mod vectors;
+
+pub use parse::{PolicyParseError, parse, parse_stored};
+
+use crate::clock::Chance;
+use crate::cluster::ClusterSnapshot;
+use crate::ids::DevId;
+
+/// A parsed policy. The number of copies is that of the class unless the text names one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplicationPolicy {
+    /// Copies on as many different hosts.
+    MultipleHosts(Option<i64>),
+    /// Copies on as many different devices, whatever their hosts.
+    MultipleDevices(Option<i64>),
+}
+
+/// What a policy is told.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// Devices that hold the file and count: known and not dead.
+    pub told: &'a [DevId],
+    pub world: &'a ClusterSnapshot,
+    /// Targets that failed already.
+    pub failed: &'a [DevId],
+    /// `mindevcount` of the class.
+    pub mindevcount: i64,
+    pub min_free_space_mb: i64,
+}
+
+/// A policy's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    AllGood,
+    /// More copies than wanted.
+    TooGood,
+    /// Nowhere to go now.
+    TemporaryFailure,
+    /// The next copy: ideal devices in order, then those that are better than nothing. Both may be empty.
+    CopyTo {
+        ideal: Vec<DevId>,
+        desperate: Vec<DevId>,
+    },
+}
+
+impl ReplicationPolicy {
+    /// Asks the policy.
+    pub fn ask(&self, question: &Question<'_>, chance: &mut Chance) -> Verdict {
+        match self {
+            Self::MultipleHosts(count) => multiple_hosts::ask(count.unwrap_or(question.mindevcount), question, chance),
+            Self::MultipleDevices(count) => {
+                multiple_devices::ask(count.unwrap_or(question.mindevcount), question, chance)
+            }
+        }
+    }
+}

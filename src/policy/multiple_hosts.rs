@@ -1,0 +1,53 @@
+//! MultipleHosts(n): copies on so many different hosts. The numbers are those of the rules in
+//! replication-policies.md 5.
+
+use super::candidates::{candidates, disks_total};
+use super::{Question, Verdict};
+use crate::clock::Chance;
+use crate::cluster::device_state::DeviceStatus;
+use crate::cluster::placement::order_by_free_space;
+use crate::ids::HostId;
+use std::collections::BTreeSet;
+
+pub fn ask(min: i64, question: &Question<'_>, chance: &mut Chance) -> Verdict {
+    let min = usize::try_from(min).unwrap_or(0);
+    let on = question.told.len();
+    let used_hosts: BTreeSet<HostId> =
+        question.told.iter().filter_map(|&devid| question.world.device(devid)).map(|view| view.host.hostid).collect();
+    let (hosts_on, hosts_total) = (used_hosts.len(), hosts_total(question));
+    if min == 1 && on == 1 {
+        return Verdict::AllGood; // 1
+    }
+    if hosts_on > min || on > min {
+        return Verdict::TooGood; // 2
+    }
+    if hosts_on == min {
+        return Verdict::AllGood; // 3
+    }
+    if hosts_on >= hosts_total && on >= min {
+        return Verdict::AllGood; // 4
+    }
+    if on >= 2 && on == disks_total(question) {
+        return Verdict::AllGood; // 5
+    }
+    let candidates = candidates(question);
+    if candidates.is_empty() {
+        return Verdict::TemporaryFailure; // 7
+    }
+    let exclude_used = hosts_on < hosts_total; // 6
+    let (desperate, ideal): (Vec<_>, Vec<_>) =
+        candidates.into_iter().partition(|view| exclude_used && used_hosts.contains(&view.host.hostid)); // 8
+    if on >= min && ideal.is_empty() {
+        return Verdict::TemporaryFailure; // 9
+    }
+    Verdict::CopyTo {
+        ideal: order_by_free_space(ideal, chance),
+        desperate: order_by_free_space(desperate, chance), // 10
+    }
+}
+
+/// Hosts with at least one device whose status is alive, whatever their own status.
+fn hosts_total(question: &Question<'_>) -> usize {
+    let alive = question.world.devices().filter(|view| view.device.status == DeviceStatus::Alive);
+    alive.map(|view| view.host.hostid).collect::<BTreeSet<_>>().len()
+}

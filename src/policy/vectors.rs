@@ -1,0 +1,249 @@
+//! The test vectors of replication-policies.md 12.1 and 12.2, as a table.
+//!
+//! Left out: H46 and D14, whose world is cut to the targets of a rebalance; that is defect W1, and our world is whole.
+
+use super::{Question, Verdict, parse};
+use crate::clock::chance_from_seed;
+use crate::cluster::ClusterSnapshot;
+use crate::cluster::device::Device;
+use crate::cluster::device_state::{DeviceStatus, HostStatus, ObservedDevice, ObservedHost};
+use crate::cluster::host::Host;
+use crate::ids::{DevId, HostId};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+/// id | policy | mindevcount | devices | failed targets | result
+const VECTORS: &str = "
+    H1 | MultipleHosts() | 2 | h1[d1=X d2=_] h2[d3=X d4=_] |  | all good
+    H2 | MultipleHosts() | 2 | h1[d1=X d2=_] h2[d3=_ d4=_] |  | ideal 3,4; desperate 2
+    H3 | MultipleHosts() | 2 | h1[d1=X d2=X] h2[d3=_ d4=_] |  | ideal 3,4; desperate -
+    H4 | MultipleHosts() | 2 | h1[d1=_ d2=_] h2[d3=_ d4=_] |  | ideal 1,2,3,4; desperate -
+    H5 | MultipleHosts() | 2 | h1[d1=X d2=_] h2=down[d3=_ d4=_] |  | ideal -; desperate 2
+    H6 | MultipleHosts() | 2 | h1[d1=X d2=_] h2=down[d3=_ d4=_] h3[d5=_ d6=_] |  | ideal 5,6; desperate 2
+    H7 | MultipleHosts() | 2 | h1[d1=_ d2=X,dead] h2[d3=X d4=_] |  | ideal 1; desperate 4
+    H8 | MultipleHosts() | 3 | h1[d1=_ d2=X] h2[d3=X d4=_] |  | ideal 1,4; desperate -
+    H9 | MultipleHosts() | 3 | h1[d1=_ d2=X] h2[d3=X d4=_] h3[d5=_] |  | ideal 5; desperate 1,4
+    H10 | MultipleHosts() | 3 | h1[d1=_ d2=X] h2[d3=X d4=_] h3=down[d5=_] |  | ideal -; desperate 1,4
+    H11 | MultipleHosts() | 2 | h1[d1=X d2=_] h2[d3=X d4=_] h3[d5=X] |  | too good
+    H12 | MultipleHosts() | 2 | h1[d1=X d2=X] h2[d3=X d4=_] |  | too good
+    H13 | MultipleHosts() | 3 | h1[d1=_ d2=X] h2[d3=X d4=X] |  | all good
+    H14 | MultipleHosts() | 2 | h1[d3=X,drain d5=_] h2[d4=X d6=_] |  | all good
+    H15 | MultipleHosts() | 2 | h1[d3=X,drain d5=X] h2[d4=X d6=_] |  | too good
+    H16 | MultipleHosts() | 1 | h1[d1=X] h2[d2=_] |  | all good
+    H17 | MultipleHosts() | 1 | h1[d1=X] h2[d2=X] |  | too good
+    H18 | MultipleHosts() | 1 | h1[d1=X d2=X] h2[d3=_] |  | too good
+    H19 | MultipleHosts() | 1 | h1[d1=_] h2[d2=_] |  | ideal 1,2; desperate -
+    H20 | MultipleHosts(3) | 2 | h1[d1=X] h2[d2=X] h3[d3=_] |  | ideal 3; desperate -
+    H21 | MultipleHosts(0) | 2 | h1[d1=X] h2[d2=X] h3[d3=_] |  | all good
+    H22 | MultipleHosts() | 2 | h1[d1=X d2=X] |  | all good
+    H23 | MultipleHosts() | 2 | h1[d1=X d2=_] |  | ideal 2; desperate -
+    H24 | MultipleHosts() | 3 | h1[d1=X d2=X] |  | all good
+    H25 | MultipleHosts() | 3 | h1[d1=X d2=X d3=_] |  | ideal 3; desperate -
+    H26 | MultipleHosts() | 2 | h1[d1=X] |  | temp fail
+    H27 | MultipleHosts() | 2 | h1[d1=X d2=_] h2[d3=_ d4=_] | 3,4 | ideal -; desperate 2
+    H28 | MultipleHosts() | 2 | h1[d1=X d2=_] h2[d3=_ d4=_] | 2,3,4 | temp fail
+    H29 | MultipleHosts() | 2 | h1[d1=X d2=X] h2=down[d3=_] |  | temp fail
+    H30 | MultipleHosts() | 2 | h1[d1=X d2=X d5=_] h2=down[d3=_] |  | temp fail
+    H31 | MultipleHosts() | 2 | h1[d1=X d2=X d5=_] h2[d3=_,readonly] |  | all good
+    H32 | MultipleHosts() | 2 | h1[d1=X d5=_] h2[d3=_,readonly d4=_,drain] |  | ideal 5; desperate -
+    H33 | MultipleHosts() | 2 | h1[d1=X d2=_] h2[d3=_,readable] |  | ideal -; desperate 2
+    H34 | MultipleHosts() | 2 | h1[d1=X d2=_] h2!unreachable[d3=_] |  | ideal -; desperate 2
+    H35 | MultipleHosts() | 2 | h1[d1=X] h2[d3=_,nousage] |  | ideal -; desperate -
+    H36 | MultipleHosts() | 2 | h1[d1=X] h2[d3=_,used:950] |  | temp fail
+    H37 | MultipleHosts() | 2 | h1[d1=X] h2[d3=_,used:900] |  | ideal 3; desperate -
+    H38 | MultipleHosts() | 2 | h1[d1=X] h2[d3=_,used:901] |  | temp fail
+    H39 | MultipleHosts() | 2 | h1[d1=X] h2[d3=_,nousage d4=_] |  | ideal 4; desperate -
+    H40 | MultipleHosts() | 2 | h1[d1=X,down] h2[d3=_ d4=X] |  | all good
+    H41 | MultipleHosts() | 2 | h1[d1=X,readonly] h2[d3=X,readonly] |  | all good
+    H42 | MultipleHosts() | 3 | h1[d1=X] h2[d2=X] h3[d3=_] | 3 | temp fail
+    H43 | MultipleHosts() | 3 | h1[d1=X] h2[d2=X] h3[d3=_ d4=_] | 3 | ideal 4; desperate -
+    H44 | MultipleHosts() | 2 | h1=readonly[d1=X] h2[d2=_] h3[d3=_] |  | ideal 2,3; desperate -
+    H45 | MultipleHosts() | 2 | h1=dead[d1=X] h2[d2=_] h3[d3=_] |  | ideal 2,3; desperate -
+    H47 | MultipleHosts() | 4 | h1[d1=X d2=X] h2[d3=X] h3[d4=_,drain] |  | temp fail
+    H48 | MultipleHosts() | 3 | h1[d1=X d2=X d3=X] h2[d4=_] |  | ideal 4; desperate -
+    H49 | MultipleHosts() | 3 | h1[d1=X d2=X d3=X] h2[d4=_,dead] |  | all good
+    H50 | MultipleHosts() | 2 | h1[d1=X,drain d2=X,drain] h2[d3=_,drain] |  | all good
+    H51 | MultipleHosts() | 2 | h1[d1=X] h2[d2=X,dead] |  | temp fail
+    H52 | MultipleHosts() | 2 | h1[d1=_,dead] h2[d2=_,dead] |  | temp fail
+    H53 | MultipleHosts() | 3 | h1[d1=X d2=_] h2[d3=X] | 2 | temp fail
+    H54 | MultipleHosts() | 5 | h1[d1=X] h2[d2=X] |  | all good
+    H55 | MultipleHosts() | 5 | h1[d1=X] h2[d2=X,readonly] |  | all good
+    H56 | MultipleHosts() | 5 | h1[d1=X] h2[d2=X] h3[d3=_,down] |  | temp fail
+    D1 | MultipleDevices() | 2 | h1[d1=X d2=_] h2[d3=X d4=_] |  | all good
+    D2 | MultipleDevices() | 2 | h1[d1=X d2=_] h2[d3=_ d4=_] |  | ideal 2,3,4; desperate -
+    D3 | MultipleDevices() | 2 | h1[d1=X d2=X] h2[d3=_ d4=_] |  | all good
+    D4 | MultipleDevices() | 2 | h1[d1=X d2=_] h2=down[d3=_ d4=_] |  | ideal 2; desperate -
+    D5 | MultipleDevices() | 2 | h1[d1=_ d2=X,dead] h2[d3=X d4=_] |  | ideal 1,4; desperate -
+    D6 | MultipleDevices() | 3 | h1[d1=X] h2[d2=X] |  | all good
+    D7 | MultipleDevices() | 1 | h1[d1=X d2=X] |  | too good
+    D8 | MultipleDevices() | 1 | h1[d1=X d2=_] |  | all good
+    D9 | MultipleDevices(3) | 2 | h1[d1=X d2=X d3=_] |  | ideal 3; desperate -
+    D10 | MultipleDevices() | 2 | h1[d1=X] |  | temp fail
+    D11 | MultipleDevices() | 2 | h1[d1=X d2=_,nousage] |  | ideal -; desperate -
+    D12 | MultipleDevices() | 2 | h1[d1=X d2=_] | 2 | temp fail
+    D13 | MultipleDevices() | 2 | h1[d1=X,drain d2=X] |  | all good
+";
+
+const MIN_FREE_SPACE_MB: i64 = 100;
+
+struct World {
+    snapshot: ClusterSnapshot,
+    told: Vec<DevId>,
+}
+
+/// `h2=down@10.0.0.1!unreachable[d3=X,drain d4=_,used:950]`: section 12, "Notation".
+fn world(text: &str) -> World {
+    let mut world = World { snapshot: ClusterSnapshot::default(), told: Vec::new() };
+    for part in text.split_inclusive(']') {
+        let (head, devices) = part.trim().trim_end_matches(']').split_once('[').expect("a host with devices");
+        let (head, reachable) = match head.split_once('!') {
+            Some((head, "unreachable")) => (head, false),
+            Some((_, other)) => panic!("unknown observation {other}"),
+            None => (head, true),
+        };
+        let (name, status) = head.split_once('=').unwrap_or((head, "alive"));
+        let hostid = HostId(name.trim_start_matches('h').parse().expect("a number"));
+        world.snapshot.hosts.insert(hostid, Arc::new(host(hostid, status, reachable)));
+        for device in devices.split(' ') {
+            world.add_device(hostid, device);
+        }
+    }
+    world
+}
+
+fn host(hostid: HostId, status: &str, reachable: bool) -> Host {
+    Host {
+        hostid,
+        name: format!("h{hostid}"),
+        status: HostStatus::from_name(status),
+        ip: format!("10.0.0.{hostid}"),
+        http_port: 7500,
+        http_get_port: None,
+        altip: None,
+        altmask_text: None,
+        altmask: None,
+        observed: Some(if reachable { ObservedHost::Reachable } else { ObservedHost::Unreachable }),
+    }
+}
+
+impl World {
+    fn add_device(&mut self, hostid: HostId, text: &str) {
+        let (name, rest) = text.split_once('=').expect("a device");
+        let devid = DevId(name.trim_start_matches('d').parse().expect("a number"));
+        let mut words = rest.split(',');
+        let holds_file = words.next() == Some("X");
+        let mut device = Device {
+            devid,
+            hostid,
+            status: DeviceStatus::Alive,
+            weight: Some(100),
+            mb_total: Some(1000),
+            mb_used: Some(100),
+            mb_asof: None,
+            observed: Some(ObservedDevice::Writeable),
+            utilization: None,
+            reject_bad_md5: None,
+        };
+        for word in words {
+            match word {
+                "readable" => device.observed = Some(ObservedDevice::Readable),
+                "nousage" => (device.mb_total, device.mb_used) = (None, None),
+                _ => match word.strip_prefix("used:") {
+                    Some(used) => device.mb_used = Some(used.parse().expect("a number")),
+                    None => device.status = DeviceStatus::from_name(word).expect("a status"),
+                },
+            }
+        }
+        if holds_file && !device.is_dead() {
+            self.told.push(devid);
+        }
+        self.snapshot.devices.insert(devid, Arc::new(device));
+    }
+}
+
+fn devids(text: &str) -> Vec<DevId> {
+    text.split(',').filter(|id| !id.is_empty() && *id != "-").map(|id| DevId(id.parse().expect("a number"))).collect()
+}
+
+/// The verdict as the table writes it, lists in ascending order.
+fn shown(verdict: Verdict) -> String {
+    let list = |mut devids: Vec<DevId>| {
+        devids.sort();
+        let list: Vec<_> = devids.iter().map(ToString::to_string).collect();
+        if list.is_empty() { "-".to_owned() } else { list.join(",") }
+    };
+    match verdict {
+        Verdict::AllGood => "all good".to_owned(),
+        Verdict::TooGood => "too good".to_owned(),
+        Verdict::TemporaryFailure => "temp fail".to_owned(),
+        Verdict::CopyTo { ideal, desperate } => format!("ideal {}; desperate {}", list(ideal), list(desperate)),
+    }
+}
+
+/// H1–H56, D1–D13.
+#[test]
+fn answers_as_the_reference() {
+    let mut count = 0;
+    for line in VECTORS.lines().filter(|line| !line.trim().is_empty()) {
+        let fields: Vec<_> = line.split('|').map(str::trim).collect();
+        let [id, policy, min, devices, failed, expected] = fields[..] else { panic!("six fields: {line}") };
+        let world = world(devices);
+        let question = Question {
+            told: &world.told,
+            world: &world.snapshot,
+            failed: &devids(failed),
+            mindevcount: min.parse().expect("a number"),
+            min_free_space_mb: MIN_FREE_SPACE_MB,
+        };
+        let verdict = parse(policy).expect("a policy").ask(&question, &mut chance_from_seed(7));
+        assert_eq!(shown(verdict), expected, "{id}: {policy} {devices}");
+        count += 1;
+    }
+    assert_eq!(count, 68);
+}
+
+/// A small world: for each device its host (0 to 3), whether it holds the file, failed, and its status.
+fn small_worlds() -> impl Strategy<Value = Vec<(i64, bool, bool, usize)>> {
+    proptest::collection::vec((0..4_i64, any::<bool>(), any::<bool>(), 0..4_usize), 1..9)
+}
+
+fn build(devices: &[(i64, bool, bool, usize)]) -> (World, Vec<DevId>) {
+    let mut world = World { snapshot: ClusterSnapshot::default(), told: Vec::new() };
+    let mut failed = Vec::new();
+    for (number, (hostid, holds, fails, status)) in (1..).zip(devices) {
+        let hostid = HostId(*hostid);
+        world.snapshot.hosts.entry(hostid).or_insert_with(|| Arc::new(host(hostid, "alive", true)));
+        let mark = if *holds { "X" } else { "_" };
+        let status = ["alive", "drain", "readonly", "dead"][*status];
+        world.add_device(hostid, &format!("d{number}={mark},{status}"));
+        if *fails {
+            failed.push(DevId(number));
+        }
+    }
+    (world, failed)
+}
+
+proptest! {
+    #[test]
+    fn laws(devices in small_worlds(), mindevcount in 1..5_i64, by_hosts in any::<bool>()) {
+        let (world, failed) = build(&devices);
+        let policy = parse(if by_hosts { "MultipleHosts()" } else { "MultipleDevices()" }).expect("a policy");
+        let ask = |told: &[DevId]| {
+            let question = Question { told, world: &world.snapshot, failed: &failed, mindevcount, min_free_space_mb: 100 };
+            policy.ask(&question, &mut chance_from_seed(1))
+        };
+        let verdict = ask(&world.told);
+        if let Verdict::CopyTo { ideal, desperate } = &verdict {
+            for devid in ideal.iter().chain(desperate) {
+                prop_assert!(!world.told.contains(devid), "proposes a holder");
+                prop_assert!(!failed.contains(devid), "proposes a failed target");
+            }
+        }
+        let disks = world.snapshot.devices().filter(|view| !view.device.is_dead()).count();
+        if verdict == Verdict::AllGood && world.told.len() < disks {
+            prop_assert!(world.told.len() >= mindevcount as usize, "content with too few copies");
+        }
+        let reversed: Vec<_> = world.told.iter().rev().copied().collect();
+        prop_assert_eq!(shown(ask(&reversed)), shown(verdict), "the order of the holders matters");
+    }
+}
