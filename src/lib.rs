@@ -22,3 +22,7 @@ pub mod settings;
 
 pub mod cluster;
 pub mod protocol;
+
+pub mod client;
+
+pub mod cli;
