@@ -1,6 +1,9 @@
 //! The command line against a scripted tracker and storage node over real sockets: what is sent, what is printed, which
 //! exit code comes out. The real program runs; nothing of a real tracker is needed.
 
+use mogilefs::client::{
+    ClientError, StorageClient, Timeouts, TrackerClient, UploadRequest, UploadSource, no_progress, upload,
+};
 use mogilefs::protocol::args::{Args, escape};
 use mogilefs::protocol::request::Request;
 use serde_json::{Value, json};
@@ -9,6 +12,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// How a node treats the requests for a path; each is used up by one request.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,7 +57,7 @@ impl Fake {
     fn start() -> Self {
         let cluster = Arc::new(Mutex::new(Cluster { next_fid: 1, ..Cluster::default() }));
         let node = serve(&cluster, serve_node);
-        cluster.lock().unwrap().node = format!("http://{node}");
+        cluster.lock().expect("no server thread panicked").node = format!("http://{node}");
         let tracker = serve(&cluster, serve_tracker);
         Self { cluster, tracker }
     }
@@ -94,7 +98,7 @@ impl Fake {
 
     /// A file that is stored already, on devices 1 and 2.
     fn store(&self, key: &str, body: &[u8]) {
-        let mut cluster = self.cluster.lock().unwrap();
+        let mut cluster = self.cluster.lock().expect("no server thread panicked");
         let fid = cluster.take_fid();
         for devid in [1, 2] {
             cluster.bodies.insert(path(devid, fid), body.to_vec());
@@ -103,22 +107,22 @@ impl Fake {
     }
 
     fn mishaps(&self, devid: u64, mishaps: &[Mishap]) {
-        self.cluster.lock().unwrap().mishaps.insert(devid, mishaps.to_vec());
+        self.cluster.lock().expect("no server thread panicked").mishaps.insert(devid, mishaps.to_vec());
     }
 
     /// The body that a key leads to.
     fn body(&self, key: &str) -> Vec<u8> {
-        let cluster = self.cluster.lock().unwrap();
+        let cluster = self.cluster.lock().expect("no server thread panicked");
         cluster.bodies[&cluster.files[key].path].clone()
     }
 
     fn asked(&self, command: &str) -> Vec<String> {
-        let cluster = self.cluster.lock().unwrap();
+        let cluster = self.cluster.lock().expect("no server thread panicked");
         cluster.asked.iter().filter(|line| line.starts_with(command)).cloned().collect()
     }
 
     fn http(&self) -> Vec<String> {
-        self.cluster.lock().unwrap().http.clone()
+        self.cluster.lock().expect("no server thread panicked").http.clone()
     }
 }
 
@@ -144,7 +148,7 @@ fn serve_tracker(cluster: &Mutex<Cluster>, stream: TcpStream) {
     let mut writer = stream.try_clone().expect("a second handle");
     for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
         let request = Request::parse(line.trim_ascii_end());
-        let reply = match cluster.lock().unwrap().answer(&request) {
+        let reply = match cluster.lock().expect("no server thread panicked").answer(&request) {
             Ok(pairs) => format!("OK {pairs}\r\n"),
             Err(code) => format!("ERR {code} Sorry:+{code}\r\n"),
         };
@@ -261,7 +265,7 @@ fn serve_node(cluster: &Mutex<Cluster>, stream: TcpStream) {
         .filter_map(|name| Some(format!("{name}={}", header(name)?)))
         .collect();
     let mishap = {
-        let mut cluster = cluster.lock().unwrap();
+        let mut cluster = cluster.lock().expect("no server thread panicked");
         cluster.http.push(format!("{method} {path} {}", shown.join(" ")).trim_end().to_owned());
         let devid: u64 = path[4..].split('/').next().expect("a device").parse().expect("a number");
         cluster.mishaps.get_mut(&devid).filter(|mishaps| !mishaps.is_empty()).map(|mishaps| mishaps.remove(0))
@@ -280,10 +284,10 @@ fn serve_node(cluster: &Mutex<Cluster>, stream: TcpStream) {
     let (head, body) = match (method.as_str(), mishap) {
         (_, Some(Mishap::Refuse)) => ("500 Internal Server Error".to_owned(), Vec::new()),
         ("PUT", _) => {
-            cluster.lock().unwrap().bodies.insert(path, body);
+            cluster.lock().expect("no server thread panicked").bodies.insert(path, body);
             ("201 Created".to_owned(), Vec::new())
         }
-        _ => read_stored(&cluster.lock().unwrap(), &path, header("range")),
+        _ => read_stored(&cluster.lock().expect("no server thread panicked"), &path, header("range")),
     };
     let mut reply =
         format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len()).into_bytes();
@@ -439,7 +443,7 @@ fn a_download_that_no_copy_finishes_leaves_no_file() {
 fn a_copy_of_another_length_is_not_taken() {
     let fake = Fake::start();
     fake.store("k", &content(1000));
-    fake.cluster.lock().unwrap().bodies.insert(path(2, 1), content(900));
+    fake.cluster.lock().expect("no server thread panicked").bodies.insert(path(2, 1), content(900));
     fake.mishaps(1, &[Mishap::Refuse]);
     let output = fake.run(&["cat", "k"]);
     assert_eq!((code(&output), output.stdout.as_slice()), (4, &b""[..]));
@@ -516,6 +520,67 @@ fn an_unreachable_tracker_is_skipped_and_all_of_them_are_an_error() {
     let output = fake.run(&["cat", "k", "--trackers", &dead]);
     assert_eq!(code(&output), 3);
     assert!(stderr(&output).contains(&dead));
+}
+
+/// Answers one line on each connection and hangs up; with `silent` it hangs up without an answer. Gives the lines.
+fn fickle_tracker(silent: bool) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound").to_string();
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let seen = lines.clone();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut line = String::new();
+            let read = BufReader::new(stream.try_clone().expect("a second handle")).read_line(&mut line);
+            if read.is_ok() && !line.is_empty() {
+                seen.lock().expect("no panic").push(line.trim_end().to_owned());
+                // The client may have gone already; its own assertions tell.
+                let _ = if silent { Ok(()) } else { stream.write_all(b"OK value=1\r\n") };
+            }
+        }
+    });
+    (address, lines)
+}
+
+#[test]
+fn a_tracker_that_hangs_up_between_requests_is_connected_again() {
+    let (tracker, lines) = fickle_tracker(false);
+    actix_rt::System::new().block_on(async {
+        let mut client = TrackerClient::connect(&[tracker], Timeouts::default()).await.expect("connected");
+        for _ in 0..3 {
+            let reply = client.request("server_setting", &[("key", b"a b")]).await.expect("answered");
+            assert_eq!(reply.int("value"), 1);
+        }
+    });
+    assert_eq!(*lines.lock().expect("no panic"), ["server_setting key=a+b"; 3]);
+}
+
+#[test]
+fn a_change_whose_reply_is_lost_is_not_sent_again() {
+    let (tracker, lines) = fickle_tracker(true);
+    let outcome = actix_rt::System::new().block_on(async {
+        let mut client = TrackerClient::connect(&[tracker], Timeouts::default()).await.expect("connected");
+        client.delete(b"d", b"k").await
+    });
+    assert!(matches!(outcome, Err(ClientError::Io { .. })), "{outcome:?}");
+    assert_eq!(*lines.lock().expect("no panic"), ["delete domain=d&key=k"]);
+}
+
+#[test]
+fn a_node_that_takes_nothing_is_given_up() {
+    let fake = Fake::start();
+    // Accepts connections (the backlog does) and never reads.
+    let deaf = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    fake.cluster.lock().expect("no panic").node = format!("http://{}", deaf.local_addr().expect("bound"));
+    let timeouts = Timeouts { stall: Duration::from_millis(50), ..Timeouts::default() };
+    let outcome = actix_rt::System::new().block_on(async {
+        let mut client = TrackerClient::connect(&[fake.tracker.to_string()], timeouts).await.expect("connected");
+        let storage = StorageClient::new(timeouts);
+        let request = UploadRequest { domain: b"d", key: b"k", class: None, checksum: false };
+        let source = UploadSource::Bytes(content(1000).into());
+        upload(&mut client, &storage, &request, source, &no_progress()).await
+    });
+    assert!(matches!(&outcome, Err(ClientError::Storage(text)) if text.contains("no progress")), "{outcome:?}");
 }
 
 #[test]

@@ -93,19 +93,22 @@ pub(super) fn run(args: &BenchArgs, global: &GlobalArgs, output: &Output) -> Res
     let needs_files = !matches!(plan.scenario, Scenario::Noop | Scenario::OpenClose);
     let makes_files = needs_files && !args.prepared;
     let mut made = files::Made::default();
-    if makes_files {
-        output.note(&format!("storing {} files of {} bytes", plan.files, plan.size_bytes));
-        super::block_on(files::prepare(&plan, &mut made))?;
-    }
-    let measured = measure(&plan);
+    let prepared = match makes_files {
+        false => Ok(()),
+        true => {
+            output.note(&format!("storing {} files of {} bytes", plan.files, plan.size_bytes));
+            super::block_on(files::prepare(&plan, &mut made))
+        }
+    };
+    let measured = prepared.and_then(|()| measure(&plan));
     if let Ok(outcome) = &measured {
         made.add_uploads(&outcome.stats);
     }
-    if !args.keep {
-        super::block_on(files::clean_up(&plan, &made))?;
-    }
+    let cleaned = if args.keep { Ok(()) } else { super::block_on(files::clean_up(&plan, &made)) };
+    // The figures are worth having even if not all files could be deleted.
     let outcome = measured?;
-    output.result(&report::json(&plan, &outcome), || report::text(&plan, &outcome))
+    output.result(&report::json(&plan, &outcome), || report::text(&plan, &outcome))?;
+    cleaned
 }
 
 impl Plan {
