@@ -23,3 +23,7 @@ pub mod settings;
 pub mod cluster;
 pub mod policy;
 pub mod protocol;
+
+pub mod client;
+
+pub mod cli;

@@ -1,0 +1,132 @@
+//! The command line: its tree, and how each outcome becomes text, JSON and an exit code.
+//!
+//! Decides nothing about the cluster: the tracker does. Results go to standard output, everything else to standard error.
+
+mod bench;
+mod files;
+mod output;
+mod session;
+mod topology;
+
+use clap::{Args, Parser, Subcommand};
+use output::{Failure, Output};
+use session::Session;
+use std::mem::ManuallyDrop;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done (also when the reader of standard output went away)
+  1  the tracker refused; standard error has `error: CODE: text`
+  2  the command line is wrong
+  3  no tracker could be reached, or it broke off or answered nonsense
+  4  storage nodes failed: no copy could be stored or read whole
+  5  reading or writing on this machine failed
+
+With --json results are one JSON value on standard output, and an error is one JSON object on standard error:
+{\"error\":{\"code\":…,\"text\":…,\"exit\":…}}.";
+
+/// MogileFS: tracker, storage node and tools of the application-level distributed file system.
+#[derive(Debug, Parser)]
+#[command(name = "mogilefs", version, after_long_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that may stand anywhere.
+#[derive(Debug, Args)]
+pub struct GlobalArgs {
+    /// Trackers, tried in this order; the port may be left out (7001)
+    #[arg(
+        long,
+        visible_alias = "tracker",
+        global = true,
+        env = "MOGILEFS_TRACKERS",
+        value_name = "HOST:PORT,…",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:7001"
+    )]
+    trackers: Vec<String>,
+    /// The domain of the files; file commands need it
+    #[arg(long, short, global = true, env = "MOGILEFS_DOMAIN", value_name = "NAME")]
+    domain: Option<String>,
+    /// Print one JSON value, for scripts
+    #[arg(long, global = true)]
+    json: bool,
+    /// How long to wait for a tracker's reply
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    timeout_seconds: u64,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Files(files::FileCommand),
+    #[command(flatten)]
+    Topology(topology::TopologyCommand),
+    /// Measure a tracker: requests per second, latencies, errors
+    Bench(bench::BenchArgs),
+}
+
+/// Reads the command line, does what it says, and gives the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.global.json);
+    match run(cli, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => output.report(&failure),
+    }
+}
+
+fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Files(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
+        Command::Topology(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
+        Command::Bench(args) => bench::run(&args, global, output),
+    }
+}
+
+/// Runs a command on a runtime of its own.
+///
+/// The runtime is left to the end of the process: dropping it would wait for a thread that reads a terminal or a pipe,
+/// which may never end.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    ManuallyDrop::new(actix_rt::System::new()).block_on(work)
+}
+
+impl GlobalArgs {
+    /// The domain, which this command cannot do without.
+    fn required_domain(&self) -> Result<&str, Failure> {
+        let missing = || Failure::Usage("this command needs --domain NAME (or MOGILEFS_DOMAIN)".to_owned());
+        self.domain.as_deref().filter(|domain| !domain.is_empty()).ok_or_else(missing)
+    }
+
+    fn timeouts(&self) -> crate::client::Timeouts {
+        crate::client::Timeouts { reply: Duration::from_secs(self.timeout_seconds), ..Default::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_may_stand_anywhere() {
+        let cli = Cli::try_parse_from(["mogilefs", "list", "--json", "-d", "demo", "p/", "--tracker", "a:1,b"]);
+        let cli = cli.expect("accepted");
+        assert!(cli.global.json);
+        assert_eq!(cli.global.required_domain().ok(), Some("demo"));
+        assert_eq!(cli.global.trackers, ["a:1", "b"]);
+    }
+}

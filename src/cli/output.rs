@@ -1,0 +1,208 @@
+//! How outcomes look: tables and sizes for people, JSON for scripts, exit codes for both.
+
+use crate::client::ClientError;
+use serde_json::{Value, json};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+/// Why a command failed, by what the caller of the program can do about it.
+#[derive(Debug)]
+pub enum Failure {
+    Client(ClientError),
+    /// The command line asks for something that cannot be.
+    Usage(String),
+    /// Reading or writing on this machine failed.
+    Local(String),
+    /// Whoever read our output has seen enough.
+    BrokenPipe,
+}
+
+impl Failure {
+    /// See the long help.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::BrokenPipe => 0,
+            Self::Client(ClientError::Tracker { .. }) => 1,
+            Self::Usage(_) => 2,
+            Self::Client(
+                ClientError::Connect(_)
+                | ClientError::Io { .. }
+                | ClientError::Timeout { .. }
+                | ClientError::Protocol { .. },
+            ) => 3,
+            Self::Client(ClientError::Storage(_)) => 4,
+            Self::Client(ClientError::Local { .. }) | Self::Local(_) => 5,
+        }
+    }
+
+    /// The tracker's code, or a word of ours for the kind of failure.
+    fn code(&self) -> &str {
+        match self {
+            Self::Client(ClientError::Tracker { code, .. }) => code,
+            _ => match self.exit_code() {
+                2 => "usage",
+                3 => "tracker_unreachable",
+                4 => "storage",
+                _ => "local_io",
+            },
+        }
+    }
+
+    /// The sentence without the code.
+    fn text(&self) -> String {
+        match self {
+            Self::Client(ClientError::Tracker { text, .. }) => text.clone(),
+            Self::Client(error) => error.to_string(),
+            Self::Usage(text) | Self::Local(text) => text.clone(),
+            Self::BrokenPipe => "broken pipe".to_owned(),
+        }
+    }
+
+    /// For an error of writing to standard output.
+    pub fn stdout(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::BrokenPipe,
+            _ => Self::Local(format!("writing to standard output: {error}")),
+        }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+/// Prints results in the form that was asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Are progress bars wanted, and is there somebody to see them?
+    pub fn shows_progress(&self) -> bool {
+        !self.json && io::stderr().is_terminal()
+    }
+
+    /// Prints the value as JSON, or the text for people (which brings its own line ends).
+    pub fn result(&self, value: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        let printed = if self.json { format!("{value}\n") } else { text() };
+        self.raw(printed.as_bytes())
+    }
+
+    /// Writes bytes to standard output at once.
+    pub fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Failure::stdout)
+    }
+
+    /// Tells people what is going on; scripts are not told.
+    pub fn note(&self, text: &str) {
+        if !self.json {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Prints the failure and gives its exit code.
+    pub fn report(&self, failure: &Failure) -> ExitCode {
+        let (exit, code, text) = (failure.exit_code(), failure.code(), failure.text());
+        match failure {
+            Failure::BrokenPipe => {}
+            _ if self.json => eprintln!("{}", json!({ "error": { "code": code, "text": text, "exit": exit } })),
+            Failure::Client(ClientError::Tracker { .. }) => eprintln!("error: {code}: {text}"),
+            _ => eprintln!("error: {text}"),
+        }
+        ExitCode::from(exit)
+    }
+}
+
+/// Rows of cells under a heading, each column as wide as its widest cell. Without rows only a dash.
+pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
+    let heading: Vec<String> = heading.iter().map(|name| name.to_uppercase()).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().chain([&heading]).filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..heading.len()).map(width).collect();
+    [&heading].into_iter().chain(rows).map(|row| table_line(row, &widths)).collect()
+}
+
+fn table_line(row: &[String], widths: &[usize]) -> String {
+    let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}", width = *width));
+    let line = cells.collect::<Vec<_>>().join("  ");
+    format!("{}\n", line.trim_end())
+}
+
+/// Names and values below each other; empty values are left out.
+pub fn fields(pairs: &[(&str, String)]) -> String {
+    let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0) + 1;
+    let shown = pairs.iter().filter(|(_, value)| !value.is_empty());
+    shown.map(|(name, value)| format!("{:<width$} {value}\n", format!("{name}:"))).collect()
+}
+
+/// `4.0 KiB (4096 bytes)`; below 1024 only the bytes.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} bytes"),
+        _ => format!("{} ({bytes} bytes)", short_size(bytes)),
+    }
+}
+
+/// `4.0 KiB`.
+pub fn short_size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    // 1023.95 would be rounded up to four digits.
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_for_people() {
+        assert_eq!(size(1023), "1023 bytes");
+        assert_eq!(size(4096), "4.0 KiB (4096 bytes)");
+        assert_eq!(short_size((1 << 20) - 1), "1.0 MiB");
+        assert_eq!(short_size(u64::MAX), "16.0 EiB");
+    }
+
+    #[test]
+    fn tables_are_aligned() {
+        let rows = vec![vec!["1".to_owned(), "alive".to_owned()], vec!["1000".to_owned(), String::new()]];
+        assert_eq!(table(&["dev", "state"], &rows), "DEV   STATE\n1     alive\n1000\n");
+    }
+
+    #[test]
+    fn exit_codes_tell_failures_apart() {
+        let refused = ClientError::Tracker { code: "unknown_key".to_owned(), text: "gone".to_owned() };
+        let cases: [(Failure, u8, &str); 5] = [
+            (Failure::Client(refused), 1, "unknown_key"),
+            (Failure::Usage(String::new()), 2, "usage"),
+            (Failure::Client(ClientError::Connect(String::new())), 3, "tracker_unreachable"),
+            (Failure::Client(ClientError::Storage(String::new())), 4, "storage"),
+            (Failure::Local(String::new()), 5, "local_io"),
+        ];
+        for (failure, exit, code) in cases {
+            assert_eq!((failure.exit_code(), failure.code()), (exit, code));
+        }
+    }
+}

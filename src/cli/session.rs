@@ -1,0 +1,35 @@
+//! What every command on the cluster needs: a connected tracker, the storage client, the output.
+
+use super::GlobalArgs;
+use super::output::{Failure, Output};
+use crate::client::{StorageClient, TrackerClient};
+
+/// One run of a command against a cluster.
+pub struct Session<'a> {
+    pub tracker: TrackerClient,
+    pub storage: StorageClient,
+    pub output: &'a Output,
+    global: &'a GlobalArgs,
+}
+
+impl<'a> Session<'a> {
+    /// Connects to a tracker.
+    pub async fn open(global: &'a GlobalArgs, output: &'a Output) -> Result<Self, Failure> {
+        let timeouts = global.timeouts();
+        let tracker = TrackerClient::connect(&global.trackers, timeouts).await?;
+        Ok(Self { tracker, storage: StorageClient::new(timeouts), output, global })
+    }
+
+    /// The domain that was named on the command line.
+    ///
+    /// # Errors
+    /// None was.
+    pub fn domain(&self) -> Result<&'a [u8], Failure> {
+        self.global.required_domain().map(str::as_bytes)
+    }
+
+    /// For commands whose success needs no words; scripts get an object that says what was done.
+    pub fn done(&self, value: &serde_json::Value) -> Result<(), Failure> {
+        self.output.result(value, String::new)
+    }
+}
