@@ -25,5 +25,6 @@ pub mod policy;
 pub mod protocol;
 
 pub mod client;
+pub mod store;
 
 pub mod cli;

@@ -1,0 +1,140 @@
+-- Schema version 17 for MySQL and MariaDB (database.md 1.4). Keys and index names are those of the reference.
+
+CREATE TABLE IF NOT EXISTS domain (
+  dmid SMALLINT UNSIGNED NOT NULL PRIMARY KEY,
+  namespace VARCHAR(255),
+  UNIQUE KEY namespace (namespace)
+) ENGINE=InnoDB;
+
+CREATE TABLE IF NOT EXISTS class (
+  dmid SMALLINT UNSIGNED NOT NULL,
+  classid TINYINT UNSIGNED NOT NULL,
+  PRIMARY KEY (dmid, classid),
+  classname VARCHAR(50),
+  UNIQUE KEY dmid (dmid, classname),
+  mindevcount TINYINT UNSIGNED NOT NULL,
+  hashtype TINYINT UNSIGNED,
+  replpolicy VARCHAR(255)
+) ENGINE=InnoDB;
+
+CREATE TABLE IF NOT EXISTS file (
+  fid BIGINT UNSIGNED NOT NULL PRIMARY KEY,
+  dmid SMALLINT UNSIGNED NOT NULL,
+  dkey VARCHAR(255),
+  UNIQUE KEY dkey (dmid, dkey),
+  length BIGINT UNSIGNED,
+  classid TINYINT UNSIGNED NOT NULL,
+  devcount TINYINT UNSIGNED NOT NULL,
+  KEY devcount (dmid, classid, devcount)
+) ENGINE=InnoDB;
+
+CREATE TABLE IF NOT EXISTS tempfile (
+  fid BIGINT UNSIGNED NOT NULL PRIMARY KEY AUTO_INCREMENT,
+  createtime INT UNSIGNED NOT NULL,
+  classid TINYINT UNSIGNED NOT NULL,
+  dmid SMALLINT UNSIGNED NOT NULL,
+  dkey VARCHAR(255),
+  devids VARCHAR(60)
+) ENGINE=InnoDB;
+
+CREATE TABLE IF NOT EXISTS file_to_delete (
+  fid BIGINT UNSIGNED NOT NULL PRIMARY KEY
+) ENGINE=InnoDB;
+
+CREATE TABLE IF NOT EXISTS unreachable_fids (
+  fid BIGINT UNSIGNED NOT NULL PRIMARY KEY,
+  lastupdate INT UNSIGNED NOT NULL,
+  KEY lastupdate (lastupdate)
+) ENGINE=InnoDB;
+
+CREATE TABLE IF NOT EXISTS file_on (
+  fid BIGINT UNSIGNED NOT NULL,
+  devid MEDIUMINT UNSIGNED NOT NULL,
+  PRIMARY KEY (fid, devid),
+  KEY devid (devid)
+) ENGINE=InnoDB;
+
+CREATE TABLE IF NOT EXISTS file_on_corrupt (
+  fid BIGINT UNSIGNED NOT NULL,
+  devid MEDIUMINT UNSIGNED NOT NULL,
+  PRIMARY KEY (fid, devid)
+) ENGINE=InnoDB;
+
+CREATE TABLE IF NOT EXISTS host (
+  hostid MEDIUMINT UNSIGNED NOT NULL PRIMARY KEY,
+  status ENUM('alive','dead','down','readonly'),
+  http_port MEDIUMINT UNSIGNED DEFAULT 7500,
+  http_get_port MEDIUMINT UNSIGNED,
+  hostname VARCHAR(40),
+  hostip VARCHAR(15),
+  altip VARCHAR(15),
+  altmask VARCHAR(18),
+  UNIQUE KEY hostname (hostname),
+  UNIQUE KEY hostip (hostip),
+  UNIQUE KEY altip (altip)
+) ENGINE=InnoDB;
+
+CREATE TABLE IF NOT EXISTS device (
+  devid MEDIUMINT UNSIGNED NOT NULL PRIMARY KEY,
+  hostid MEDIUMINT UNSIGNED NOT NULL,
+  status ENUM('alive','dead','down','readonly','drain'),
+  weight MEDIUMINT DEFAULT 100,
+  mb_total INT UNSIGNED,
+  mb_used INT UNSIGNED,
+  mb_asof INT UNSIGNED,
+  KEY status (status)
+) ENGINE=InnoDB;
+
+CREATE TABLE IF NOT EXISTS server_settings (
+  field VARCHAR(50) NOT NULL PRIMARY KEY,
+  value TEXT
+) ENGINE=InnoDB;
+
+CREATE TABLE IF NOT EXISTS file_to_replicate (
+  fid BIGINT UNSIGNED NOT NULL PRIMARY KEY,
+  nexttry INT UNSIGNED NOT NULL,
+  KEY nexttry (nexttry),
+  fromdevid INT UNSIGNED,
+  failcount TINYINT UNSIGNED NOT NULL DEFAULT 0,
+  flags SMALLINT UNSIGNED NOT NULL DEFAULT 0
+) ENGINE=InnoDB;
+
+CREATE TABLE IF NOT EXISTS file_to_delete_later (
+  fid BIGINT UNSIGNED NOT NULL PRIMARY KEY,
+  delafter INT UNSIGNED NOT NULL,
+  KEY delafter (delafter)
+) ENGINE=InnoDB;
+
+CREATE TABLE IF NOT EXISTS fsck_log (
+  logid INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  utime INT UNSIGNED NOT NULL,
+  fid BIGINT UNSIGNED,
+  evcode CHAR(4),
+  devid MEDIUMINT UNSIGNED,
+  KEY utime (utime)
+) ENGINE=InnoDB;
+
+CREATE TABLE IF NOT EXISTS file_to_queue (
+  fid BIGINT UNSIGNED NOT NULL,
+  devid INT UNSIGNED,
+  type TINYINT UNSIGNED NOT NULL,
+  nexttry INT UNSIGNED NOT NULL,
+  failcount TINYINT UNSIGNED NOT NULL DEFAULT 0,
+  flags SMALLINT UNSIGNED NOT NULL DEFAULT 0,
+  arg TEXT,
+  PRIMARY KEY (fid, type),
+  KEY type_nexttry (type, nexttry)
+) ENGINE=InnoDB;
+
+CREATE TABLE IF NOT EXISTS file_to_delete2 (
+  fid BIGINT UNSIGNED NOT NULL PRIMARY KEY,
+  nexttry INT UNSIGNED NOT NULL,
+  failcount TINYINT UNSIGNED NOT NULL DEFAULT 0,
+  KEY nexttry (nexttry)
+) ENGINE=InnoDB;
+
+CREATE TABLE IF NOT EXISTS checksum (
+  fid BIGINT UNSIGNED NOT NULL PRIMARY KEY,
+  hashtype TINYINT UNSIGNED NOT NULL,
+  checksum VARBINARY(64) NOT NULL
+) ENGINE=InnoDB;

@@ -1,0 +1,89 @@
+//! Table `device` (database.md 2.5). Devices are never deleted.
+
+use super::connection::StoreConnection;
+use super::error::{StoreError, StoreResult};
+use super::schema::device;
+use super::types::Int;
+use crate::cluster::device_state::DeviceStatus;
+use crate::ids::{DevId, HostId};
+use diesel::prelude::*;
+
+/// One row of `device`; the status as stored.
+#[derive(Clone, Debug, PartialEq, Eq, Queryable)]
+pub struct DeviceRow {
+    pub devid: DevId,
+    pub hostid: HostId,
+    pub status: Option<String>,
+    pub weight: Option<i64>,
+    pub mb_total: Option<i64>,
+    pub mb_used: Option<i64>,
+    /// Unix time of the usage figures, by the clock of the tracker that wrote them.
+    pub mb_asof: Option<i64>,
+}
+
+/// Space of a device, in MiB, as its node reported it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceUsage {
+    pub devid: DevId,
+    pub mb_total: i64,
+    pub mb_used: i64,
+    /// Unix time.
+    pub mb_asof: i64,
+}
+
+/// Every device, by number.
+pub fn all(conn: &mut StoreConnection) -> StoreResult<Vec<DeviceRow>> {
+    let query = device::table
+        .select((
+            device::devid,
+            device::hostid,
+            device::status,
+            device::weight,
+            device::mb_total,
+            device::mb_used,
+            device::mb_asof,
+        ))
+        .order(device::devid);
+    Ok(each!(conn, c => query.load(c))?)
+}
+
+/// Creates a device with weight 100 and unknown space.
+///
+/// # Errors
+/// [`StoreError::Duplicate`] if the number is taken.
+pub fn create(conn: &mut StoreConnection, devid: DevId, hostid: HostId, status: DeviceStatus) -> StoreResult<()> {
+    let row = (device::devid.eq(devid), device::hostid.eq(hostid), device::status.eq(status.name()));
+    match insert_new!(conn, device::table, row)? {
+        0 => Err(StoreError::Duplicate),
+        _ => Ok(()),
+    }
+}
+
+/// False if there is no such device.
+pub fn set_status(conn: &mut StoreConnection, devid: DevId, status: DeviceStatus) -> StoreResult<bool> {
+    let row = device::table.filter(device::devid.eq(devid));
+    Ok(each!(conn, c => diesel::update(row).set(device::status.eq(status.name())).execute(c))? > 0)
+}
+
+/// False if there is no such device.
+pub fn set_weight(conn: &mut StoreConnection, devid: DevId, weight: i64) -> StoreResult<bool> {
+    let row = device::table.filter(device::devid.eq(devid));
+    Ok(each!(conn, c => diesel::update(row).set(device::weight.eq(Int(weight))).execute(c))? > 0)
+}
+
+/// Stores usage figures; nothing else of a device is touched. In the order of the numbers, so that two trackers do not
+/// get in each other's way.
+pub fn update_usage(conn: &mut StoreConnection, usages: &[DeviceUsage]) -> StoreResult<()> {
+    let mut usages = usages.to_vec();
+    usages.sort_by_key(|usage| usage.devid);
+    for usage in usages {
+        let values = (
+            device::mb_total.eq(Int(usage.mb_total)),
+            device::mb_used.eq(Int(usage.mb_used)),
+            device::mb_asof.eq(Int(usage.mb_asof)),
+        );
+        let row = device::table.filter(device::devid.eq(usage.devid));
+        each!(&mut *conn, c => diesel::update(row).set(values).execute(c))?;
+    }
+    Ok(())
+}

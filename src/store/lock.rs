@@ -1,0 +1,210 @@
+//! Locks by name that exclude other workers, other trackers and the reference's trackers (database.md 2.3).
+//!
+//! A lock of this process comes first, because locks of the servers are re-entrant within a connection and rows of
+//! SQLite name only the process. Then the lock of the database is taken. Both are given back together; a lost connection
+//! takes its locks with it, and the guard knows (D20).
+
+use super::connection::{Backend, Location};
+use super::error::StoreResult;
+use super::lock_row::{self, Holder};
+use super::session::{Session, SessionInner};
+use slog::warn;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::Instant;
+
+/// Between two looks at a lock that another process holds.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The locks of this process.
+#[derive(Default)]
+pub(super) struct LockTable {
+    names: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// SQLite's lock rows name the process, so all stores of a process on one file share a table.
+static TABLES_OF_FILES: LazyLock<Mutex<HashMap<PathBuf, Weak<LockTable>>>> = LazyLock::new(Mutex::default);
+
+impl LockTable {
+    /// The table for stores at this place.
+    pub(super) fn of(location: &Location) -> Arc<Self> {
+        let Location::Sqlite(path) = location else { return Arc::default() };
+        let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+        let mut tables = TABLES_OF_FILES.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.retain(|_, table| table.strong_count() > 0);
+        if let Some(table) = tables.get(&path).and_then(Weak::upgrade) {
+            return table;
+        }
+        let table = Arc::<Self>::default();
+        tables.insert(path, Arc::downgrade(&table));
+        table
+    }
+
+    /// Takes the lock within this process; `None` when it is not free in time. Waiters are woken in their order.
+    async fn take(self: &Arc<Self>, name: &str, wait: Duration) -> Option<ProcessLock> {
+        let lock = Arc::clone(self.names().entry(name.to_owned()).or_default());
+        let mut held = Arc::clone(&lock).try_lock_owned().ok();
+        if held.is_none() && !wait.is_zero() {
+            held = tokio::time::timeout(wait, Arc::clone(&lock).lock_owned()).await.ok();
+        }
+        drop(lock);
+        // Also when the wait was in vain: the name may be nobody's by now.
+        let process_lock = ProcessLock { table: Arc::clone(self), name: name.to_owned(), held };
+        process_lock.held.is_some().then_some(process_lock)
+    }
+
+    fn names(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<tokio::sync::Mutex<()>>>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A lock held within this process, until dropped.
+struct ProcessLock {
+    table: Arc<LockTable>,
+    name: String,
+    held: Option<OwnedMutexGuard<()>>,
+}
+
+impl Drop for ProcessLock {
+    fn drop(&mut self) {
+        self.held = None;
+        let mut names = self.table.names();
+        // New clones are made under this guard only, so the count cannot grow meanwhile.
+        if names.get(&self.name).is_some_and(|lock| Arc::strong_count(lock) == 1) {
+            names.remove(&self.name);
+        }
+    }
+}
+
+/// A lock that is held. Release it; dropping it does the same as well as it can without waiting.
+pub struct LockGuard {
+    session: Arc<SessionInner>,
+    name: String,
+    holder: Holder,
+    /// The session's count of lost connections when the lock was taken.
+    losses: u64,
+    released: bool,
+    _process_lock: ProcessLock,
+}
+
+impl Session {
+    /// Takes the lock of this name if it becomes free within `wait` (zero: if it is free now). `None` if not. A session may
+    /// hold several locks; asking again for one that it holds waits like anybody.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn try_lock(&self, name: &str, wait: Duration) -> StoreResult<Option<LockGuard>> {
+        let deadline = Instant::now() + wait;
+        let Some(process_lock) = self.inner.shared.locks.take(name, wait).await else { return Ok(None) };
+        let holder = Holder::this_process();
+        let mut first = true;
+        while !self.take_in_database(name, &holder, first).await? {
+            first = false;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            tokio::time::sleep(left.min(POLL_INTERVAL)).await;
+        }
+        Ok(Some(LockGuard {
+            session: Arc::clone(&self.inner),
+            name: name.to_owned(),
+            holder,
+            losses: self.inner.losses.load(Ordering::Acquire),
+            released: false,
+            _process_lock: process_lock,
+        }))
+    }
+
+    async fn take_in_database(&self, name: &str, holder: &Holder, first: bool) -> StoreResult<bool> {
+        if self.backend() == Backend::Sqlite {
+            // Waiting only reads.
+            if !first && self.read(|conn| lock_row::row_is_held(conn, name, holder))? {
+                return Ok(false);
+            }
+            let (name, holder) = (name.to_owned(), holder.clone());
+            return self.write(move |conn| lock_row::take_row(conn, &name, &holder)).await;
+        }
+        let taken = self.read(|conn| lock_row::try_on_connection(conn, name, &holder.hostname))?;
+        if taken {
+            self.inner.locks_held.fetch_add(1, Ordering::AcqRel);
+        }
+        Ok(taken)
+    }
+}
+
+impl LockGuard {
+    /// The name of the lock.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Is it still held? Not after the connection it was taken on was lost (C97).
+    pub fn is_held(&self) -> bool {
+        !self.released && self.losses == self.session.losses.load(Ordering::Acquire)
+    }
+
+    /// Gives the lock back. True if it was held until now; false if it had been lost. A database that cannot be reached is
+    /// logged: its lock ends with the connection, or on SQLite with this process.
+    pub async fn release(mut self) -> bool {
+        let was_held = self.is_held();
+        self.released = true;
+        if !was_held {
+            return false;
+        }
+        let outcome = match &self.session.shared.writer {
+            None => self.release_on_connection(),
+            Some(writer) => {
+                let (name, holder) = (self.name.clone(), self.holder.clone());
+                match writer.submit(move |conn| lock_row::release_row(conn, &name, &holder)) {
+                    Ok(answer) => answer.await.unwrap_or(Ok(false)),
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        outcome.unwrap_or_else(|error| {
+            warn!(self.session.shared.log, "a lock was not released"; "lock" => &self.name, "error" => %error);
+            false
+        })
+    }
+
+    fn release_on_connection(&self) -> StoreResult<bool> {
+        self.session.run_on(&mut |conn| {
+            lock_row::release_on_connection(conn, &self.name, &self.holder.hostname)?;
+            Ok(true)
+        })?;
+        self.forget_one();
+        Ok(true)
+    }
+
+    fn forget_one(&self) {
+        // Not below zero: a loss in between has set it to zero already.
+        let less = |held: usize| held.checked_sub(1);
+        let _ = self.session.locks_held.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+    }
+}
+
+/// Best effort for guards that nobody released: on SQLite the writer is asked, on servers the connection if it is idle.
+impl Drop for LockGuard {
+    fn drop(&mut self) {
+        if !self.is_held() {
+            return;
+        }
+        match &self.session.shared.writer {
+            Some(writer) => {
+                let (name, holder) = (self.name.clone(), self.holder.clone());
+                // The answer is for nobody; the writer keeps the order, so the next holder comes after this.
+                let _ = writer.submit(move |conn| lock_row::release_row(conn, &name, &holder));
+            }
+            None => self.session.with_idle_connection(|conn| {
+                if lock_row::release_on_connection(conn, &self.name, &self.holder.hostname).is_ok() {
+                    self.forget_one();
+                }
+            }),
+        }
+    }
+}

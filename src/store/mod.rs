@@ -1,0 +1,64 @@
+//! The database: every query of the tracker, over SQLite, MySQL/MariaDB and PostgreSQL, on schema version 17.
+//!
+//! A row function takes a [`StoreConnection`] and does one thing; [`Session::write`] makes everything that one closure
+//! does a single change. What belongs together is never split over two changes: that is where the reference loses
+//! files (database.md section 8). Nothing here knows a client, a node or an actor, and no key is compared in this
+//! process: equality and order of keys are the database's (database.md 1.6).
+
+#[macro_use]
+mod dialect;
+
+mod connection;
+mod error;
+mod fid_counter;
+mod lock;
+mod lock_row;
+mod schema;
+mod session;
+mod setup;
+mod store_handle;
+mod types;
+mod writer;
+
+pub mod checksums;
+pub mod classes;
+pub mod devices;
+pub mod domains;
+pub mod file_on;
+pub mod files;
+pub mod hosts;
+pub mod queues;
+pub mod server_settings;
+pub mod tempfiles;
+
+pub use connection::{Backend, StoreConnection};
+pub use error::{StoreError, StoreResult};
+pub use lock::LockGuard;
+pub use session::Session;
+pub use setup::{SCHEMA_VERSION, SetupOutcome};
+pub use store_handle::Store;
+
+use types::NOW;
+
+/// The database's own Unix time, in seconds (database.md 3.5).
+///
+/// # Errors
+/// Only when the database cannot be asked.
+pub fn db_unixtime(conn: &mut StoreConnection) -> StoreResult<i64> {
+    use diesel::RunQueryDsl as _;
+    Ok(each!(conn, c => diesel::select(NOW).get_result::<i64>(c))?)
+}
+
+/// What became of a request to delete something that others may depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteOutcome {
+    Deleted,
+    /// There is no such row.
+    Missing,
+    /// Files are left in the domain or class.
+    HasFiles,
+    /// Classes besides `default` are left in the domain.
+    HasClasses,
+    /// Devices are left on the host.
+    NotEmpty,
+}

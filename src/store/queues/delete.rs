@@ -1,0 +1,52 @@
+//! Queue `file_to_delete2`: fids whose copies are to be removed from the devices. Nothing here looks at `file`: whoever
+//! works on a row must see that the fid is no file (D3).
+
+use super::{CLAIM_SECS, claim, reschedule_in};
+use crate::ids::Fid;
+use crate::store::connection::StoreConnection;
+use crate::store::error::StoreResult;
+use crate::store::schema::file_to_delete2;
+use crate::store::types::NowPlus;
+use diesel::prelude::*;
+
+/// A row: claimed (`nexttry` is when it comes up again), or as it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Queryable)]
+pub struct DeleteTodo {
+    pub fid: Fid,
+    pub nexttry: i64,
+    pub failcount: i64,
+}
+
+/// Wants the copies of a fid removed, in so many seconds. A row that is there stays as it is (C77).
+pub fn enqueue(conn: &mut StoreConnection, fid: Fid, in_secs: i64) -> StoreResult<()> {
+    let row = (file_to_delete2::fid.eq(fid), file_to_delete2::nexttry.eq(NowPlus(in_secs)));
+    insert_new!(conn, file_to_delete2::table, row)?;
+    Ok(())
+}
+
+/// Claims due rows; call it through `Session::claim_delete`.
+pub(in crate::store) fn claim(conn: &mut StoreConnection, limit: i64) -> StoreResult<Vec<DeleteTodo>> {
+    let columns = (file_to_delete2::fid, NowPlus(CLAIM_SECS), file_to_delete2::failcount);
+    Ok(claim!(conn, file_to_delete2, columns, DeleteTodo, limit))
+}
+
+/// Deletes the row: nothing is left to do. False if there was none.
+pub fn finish(conn: &mut StoreConnection, fid: Fid) -> StoreResult<bool> {
+    let row = file_to_delete2::table.filter(file_to_delete2::fid.eq(fid));
+    Ok(each!(conn, c => diesel::delete(row).execute(c))? > 0)
+}
+
+/// Counts a failure and comes back in so many seconds; false if there is no row.
+pub fn reschedule_in(conn: &mut StoreConnection, fid: Fid, secs: i64) -> StoreResult<bool> {
+    Ok(reschedule_in!(conn, file_to_delete2, fid, secs) > 0)
+}
+
+/// The row of a fid.
+pub fn find(conn: &mut StoreConnection, fid: Fid) -> StoreResult<Option<DeleteTodo>> {
+    let query = file_to_delete2::table.filter(file_to_delete2::fid.eq(fid)).select((
+        file_to_delete2::fid,
+        file_to_delete2::nexttry,
+        file_to_delete2::failcount,
+    ));
+    Ok(each!(conn, c => query.first(c).optional())?)
+}

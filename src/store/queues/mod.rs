@@ -1,0 +1,85 @@
+//! The queues in the database (database.md 3.2, 3.3). A row stays until its work is done: claiming only moves its
+//! `nexttry` ahead, so the work of a tracker that died comes up again.
+
+pub mod delete;
+pub mod replicate;
+pub mod todo;
+
+use super::connection::StoreConnection;
+use super::error::StoreResult;
+use super::schema::{file_to_delete2, file_to_replicate};
+use super::types::NOW;
+use diesel::dsl::exists;
+use diesel::prelude::*;
+
+/// A claimed row comes up again after so many seconds.
+pub const CLAIM_SECS: i64 = 1000;
+
+/// `nexttry` of rows that wait for a person.
+pub const PARKED: i64 = 2_147_483_647;
+
+/// The largest `failcount`: more does not fit on MySQL (D19).
+pub const FAILCOUNT_MAX: i64 = 255;
+
+/// Which queues have work that is due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    pub replicate: bool,
+    pub delete: bool,
+}
+
+/// Looks at all queues in one round trip, without a lock.
+pub fn due(conn: &mut StoreConnection) -> StoreResult<Due> {
+    let query = diesel::select((
+        exists(file_to_replicate::table.filter(file_to_replicate::nexttry.le(NOW))),
+        exists(file_to_delete2::table.filter(file_to_delete2::nexttry.le(NOW))),
+    ));
+    let (replicate, delete) = each!(conn, c => query.get_result(c))?;
+    Ok(Due { replicate, delete })
+}
+
+/// Claims due rows of a queue: the soonest first, each pushed ahead in the same transaction that chose it. Trackers that
+/// claim at the same time get different rows: SQLite has one writer, PostgreSQL skips rows that another one is
+/// claiming, and on MySQL the caller holds the queue's lock.
+macro_rules! claim {
+    ($conn:expr, $table:ident, $columns:expr, $row:ty, $limit:expr) => {{
+        let query = $table::table
+            .filter($table::nexttry.le($crate::store::types::NOW))
+            .select($columns)
+            .order($table::nexttry)
+            .limit($limit);
+        let rows = match &mut *$conn {
+            StoreConnection::Sqlite(c) => query.load::<$row>(c)?,
+            #[cfg(feature = "mysql")]
+            StoreConnection::Mysql(c) => query.for_update().load::<$row>(c)?,
+            #[cfg(feature = "postgres")]
+            StoreConnection::Postgres(c) => query.for_update().skip_locked().load::<$row>(c)?,
+        };
+        let fids: Vec<Fid> = rows.iter().map(|row| row.fid).collect();
+        if let Some(first) = rows.first() {
+            let claimed = $table::table.filter($table::fid.eq_any(fids));
+            let until = $crate::store::types::Int(first.nexttry);
+            each!(&mut *$conn, c => diesel::update(claimed).set($table::nexttry.eq(until)).execute(c))?;
+        }
+        rows
+    }};
+}
+
+pub(in crate::store) use claim;
+
+/// Moves a row to `now + secs` and counts the failure; how many rows there were.
+macro_rules! reschedule_in {
+    ($conn:expr, $table:ident, $fid:expr, $secs:expr) => {{
+        use $crate::store::types::{Int, NowPlus, plus};
+        let counted = diesel::dsl::case_when(
+            $table::failcount.lt(Int($crate::store::queues::FAILCOUNT_MAX)),
+            plus($table::failcount, Int(1)),
+        )
+        .otherwise(Int($crate::store::queues::FAILCOUNT_MAX));
+        let row = $table::table.filter($table::fid.eq($fid));
+        let changes = ($table::nexttry.eq(NowPlus($secs)), $table::failcount.eq(counted));
+        each!($conn, c => diesel::update(row).set(changes).execute(c))?
+    }};
+}
+
+pub(in crate::store) use reschedule_in;

@@ -1,0 +1,129 @@
+//! Queue `file_to_replicate`: files that may have too few copies, or copies in the wrong places.
+
+use super::{CLAIM_SECS, PARKED, claim, reschedule_in};
+use crate::ids::{DevId, Fid};
+use crate::store::connection::StoreConnection;
+use crate::store::error::StoreResult;
+use crate::store::schema::file_to_replicate;
+use crate::store::types::{AnyInt, Int, NOW, NowPlus};
+use diesel::dsl::case_when;
+use diesel::prelude::*;
+
+/// A claimed row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Queryable)]
+pub struct ReplicateTodo {
+    pub fid: Fid,
+    /// What the claim wrote: when the row comes up again if nobody finishes it.
+    pub nexttry: i64,
+    pub failcount: i64,
+    /// Where the copies are to come from, if somebody said.
+    pub fromdevid: Option<DevId>,
+    pub flags: i64,
+}
+
+/// A row as it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Queryable)]
+pub struct ReplicateRow {
+    pub fid: Fid,
+    /// Unix time; 0 urgent, [`PARKED`] for a person to look at.
+    pub nexttry: i64,
+    pub failcount: i64,
+    pub fromdevid: Option<DevId>,
+    pub flags: i64,
+}
+
+/// One statement for a row that is there and one that is not: the sooner time wins, and a parked row starts anew.
+/// `failcount` stands first because MySQL assigns from left to right.
+macro_rules! enqueue_at {
+    ($conn:expr, $fid:expr, $when:expr) => {{
+        let row = (file_to_replicate::fid.eq($fid), file_to_replicate::nexttry.eq($when));
+        let sooner = (
+            file_to_replicate::failcount.eq(case_when(
+                file_to_replicate::nexttry.eq(Int(PARKED)),
+                Int(0).into_sql::<AnyInt>(),
+            )
+            .otherwise(file_to_replicate::failcount)),
+            file_to_replicate::nexttry
+                .eq(case_when(file_to_replicate::nexttry.gt($when), $when).otherwise(file_to_replicate::nexttry)),
+        );
+        upsert!($conn, file_to_replicate::table, row, file_to_replicate::fid, sooner)?;
+    }};
+}
+
+/// Wants a file looked at in so many seconds, 0 being urgent. A row that is there keeps its failures and moves only to a
+/// sooner time (C66); a parked one starts anew.
+pub fn enqueue(conn: &mut StoreConnection, fid: Fid, in_secs: i64) -> StoreResult<()> {
+    if in_secs > 0 {
+        enqueue_at!(conn, fid, NowPlus(in_secs));
+    } else {
+        enqueue_at!(conn, fid, Int(0).into_sql::<AnyInt>());
+    }
+    Ok(())
+}
+
+/// Claims due rows; call it through `Session::claim_replicate`.
+pub(in crate::store) fn claim(conn: &mut StoreConnection, limit: i64) -> StoreResult<Vec<ReplicateTodo>> {
+    let columns = (
+        file_to_replicate::fid,
+        NowPlus(CLAIM_SECS),
+        file_to_replicate::failcount,
+        file_to_replicate::fromdevid,
+        file_to_replicate::flags,
+    );
+    Ok(claim!(conn, file_to_replicate, columns, ReplicateTodo, limit))
+}
+
+/// Deletes the row if it is as it was claimed; false if somebody has touched it since, who wants the file looked at
+/// again.
+pub fn finish(conn: &mut StoreConnection, todo: &ReplicateTodo) -> StoreResult<bool> {
+    let row = file_to_replicate::table
+        .filter(file_to_replicate::fid.eq(todo.fid))
+        .filter(file_to_replicate::nexttry.eq(Int(todo.nexttry)))
+        .filter(file_to_replicate::failcount.eq(Int(todo.failcount)));
+    Ok(each!(conn, c => diesel::delete(row).execute(c))? > 0)
+}
+
+/// Deletes the row of a file whatever its state.
+pub fn finish_any(conn: &mut StoreConnection, fid: Fid) -> StoreResult<bool> {
+    let row = file_to_replicate::table.filter(file_to_replicate::fid.eq(fid));
+    Ok(each!(conn, c => diesel::delete(row).execute(c))? > 0)
+}
+
+/// Counts a failure and comes back in so many seconds; false if there is no row.
+pub fn reschedule_in(conn: &mut StoreConnection, fid: Fid, secs: i64) -> StoreResult<bool> {
+    Ok(reschedule_in!(conn, file_to_replicate, fid, secs) > 0)
+}
+
+/// Leaves a row to a person; false if there is no row.
+pub fn park(conn: &mut StoreConnection, fid: Fid) -> StoreResult<bool> {
+    let row = file_to_replicate::table.filter(file_to_replicate::fid.eq(fid));
+    let parked = file_to_replicate::nexttry.eq(Int(PARKED));
+    Ok(each!(conn, c => diesel::update(row).set(parked).execute(c))? > 0)
+}
+
+/// The row of a file.
+pub fn find(conn: &mut StoreConnection, fid: Fid) -> StoreResult<Option<ReplicateRow>> {
+    let query = file_to_replicate::table.filter(file_to_replicate::fid.eq(fid)).select((
+        file_to_replicate::fid,
+        file_to_replicate::nexttry,
+        file_to_replicate::failcount,
+        file_to_replicate::fromdevid,
+        file_to_replicate::flags,
+    ));
+    Ok(each!(conn, c => query.first(c).optional())?)
+}
+
+/// Makes every row due that is not, the parked ones among them; how many.
+pub fn wake_all(conn: &mut StoreConnection) -> StoreResult<usize> {
+    let later = file_to_replicate::table.filter(file_to_replicate::nexttry.gt(NOW));
+    Ok(each!(conn, c => diesel::update(later).set(file_to_replicate::nexttry.eq(NOW)).execute(c))?)
+}
+
+/// How many rows wait for a later time, the parked ones not counted.
+pub fn deferred_count(conn: &mut StoreConnection) -> StoreResult<i64> {
+    let query = file_to_replicate::table
+        .filter(file_to_replicate::nexttry.ne(Int(0)))
+        .filter(file_to_replicate::nexttry.lt(Int(PARKED)))
+        .count();
+    Ok(each!(conn, c => query.get_result(c))?)
+}

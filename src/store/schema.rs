@@ -1,0 +1,182 @@
+//! The tables of schema version 17 as diesel sees them on all three databases (database.md 1.4).
+//!
+//! Columns that no query reads are left out. Never `SELECT *`: databases that were upgraded have other column orders.
+
+#![allow(missing_docs)]
+
+use super::types::{AnyInt, KeyText};
+use diesel::sql_types::{Binary, Nullable, Text};
+
+diesel::table! {
+    use super::{AnyInt, KeyText, Text};
+
+    domain (dmid) {
+        dmid -> AnyInt,
+        namespace -> KeyText,
+    }
+}
+
+diesel::table! {
+    use super::{AnyInt, KeyText, Nullable, Text};
+
+    class (dmid, classid) {
+        dmid -> AnyInt,
+        classid -> AnyInt,
+        classname -> KeyText,
+        mindevcount -> AnyInt,
+        hashtype -> Nullable<AnyInt>,
+        replpolicy -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    use super::{AnyInt, KeyText, Text};
+
+    file (fid) {
+        fid -> AnyInt,
+        dmid -> AnyInt,
+        dkey -> KeyText,
+        length -> AnyInt,
+        classid -> AnyInt,
+        devcount -> AnyInt,
+    }
+}
+
+diesel::table! {
+    use super::{AnyInt, KeyText, Nullable, Text};
+
+    tempfile (fid) {
+        fid -> AnyInt,
+        createtime -> AnyInt,
+        classid -> AnyInt,
+        dmid -> AnyInt,
+        dkey -> KeyText,
+        devids -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    use super::AnyInt;
+
+    file_on (fid, devid) {
+        fid -> AnyInt,
+        devid -> AnyInt,
+    }
+}
+
+diesel::table! {
+    use super::{AnyInt, Nullable, Text};
+
+    host (hostid) {
+        hostid -> AnyInt,
+        status -> Nullable<Text>,
+        http_port -> Nullable<AnyInt>,
+        http_get_port -> Nullable<AnyInt>,
+        hostname -> Nullable<Text>,
+        hostip -> Nullable<Text>,
+        altip -> Nullable<Text>,
+        altmask -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    use super::{AnyInt, Nullable, Text};
+
+    device (devid) {
+        devid -> AnyInt,
+        hostid -> AnyInt,
+        status -> Nullable<Text>,
+        weight -> Nullable<AnyInt>,
+        mb_total -> Nullable<AnyInt>,
+        mb_used -> Nullable<AnyInt>,
+        mb_asof -> Nullable<AnyInt>,
+    }
+}
+
+diesel::table! {
+    use super::{Nullable, Text};
+
+    server_settings (field) {
+        field -> Text,
+        value -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    use super::{AnyInt, Nullable};
+
+    file_to_replicate (fid) {
+        fid -> AnyInt,
+        nexttry -> AnyInt,
+        fromdevid -> Nullable<AnyInt>,
+        failcount -> AnyInt,
+        flags -> AnyInt,
+    }
+}
+
+diesel::table! {
+    use super::{AnyInt, Nullable, Text};
+
+    file_to_queue (fid, kind) {
+        fid -> AnyInt,
+        devid -> Nullable<AnyInt>,
+        #[sql_name = "type"]
+        kind -> AnyInt,
+        nexttry -> AnyInt,
+        failcount -> AnyInt,
+        flags -> AnyInt,
+        arg -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    use super::AnyInt;
+
+    file_to_delete2 (fid) {
+        fid -> AnyInt,
+        nexttry -> AnyInt,
+        failcount -> AnyInt,
+    }
+}
+
+diesel::table! {
+    use super::AnyInt;
+
+    file_to_delete (fid) {
+        fid -> AnyInt,
+    }
+}
+
+diesel::table! {
+    use super::AnyInt;
+
+    file_to_delete_later (fid) {
+        fid -> AnyInt,
+        delafter -> AnyInt,
+    }
+}
+
+diesel::table! {
+    use super::{AnyInt, Binary};
+
+    checksum (fid) {
+        fid -> AnyInt,
+        hashtype -> AnyInt,
+        #[sql_name = "checksum"]
+        digest -> Binary,
+    }
+}
+
+diesel::table! {
+    use super::{AnyInt, Text};
+
+    lock (lockid) {
+        lockid -> AnyInt,
+        hostname -> Text,
+        pid -> AnyInt,
+        acquiredat -> AnyInt,
+    }
+}
+
+diesel::joinable!(file_on -> file (fid));
+diesel::allow_tables_to_appear_in_same_query!(file, file_on, tempfile, domain, class, checksum);

@@ -1,0 +1,238 @@
+//! A worker's own connection: reading at once, writing as one change, and what happens when the connection is lost.
+//!
+//! A write either is stored as a whole and answered, or is an error: never a silent success (C78, D6).
+
+use super::connection::{Backend, StoreConnection};
+use super::error::{StoreError, StoreResult};
+use super::queues::{self, delete::DeleteTodo, replicate::ReplicateTodo};
+use super::store_handle::{StoreShared, writer_vanished};
+use diesel::Connection;
+use rand::RngExt as _;
+use slog::warn;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How often a write is tried when other transactions are in the way.
+const DEADLOCK_TRIES: u32 = 5;
+
+/// How long a claim waits for the claim of another tracker (MySQL only).
+const CLAIM_LOCK_WAIT: Duration = Duration::from_secs(1);
+
+/// One connection. Clones share it.
+#[derive(Clone)]
+pub struct Session {
+    pub(super) inner: Arc<SessionInner>,
+}
+
+pub(super) struct SessionInner {
+    pub(super) shared: Arc<StoreShared>,
+    /// `None` after it was lost, until the next use.
+    conn: Mutex<Option<StoreConnection>>,
+    /// Counts the connections given up; a lock of an earlier one is lost.
+    pub(super) losses: AtomicU64,
+    /// Locks held on the present connection (database servers only).
+    pub(super) locks_held: AtomicUsize,
+}
+
+/// How a run on the connection ended.
+enum Run<T> {
+    Done(StoreResult<T>),
+    /// The connection is gone. `safe` says whether surely nothing was stored; `locks` how many locks went with it.
+    Lost {
+        error: StoreError,
+        safe: bool,
+        locks: usize,
+    },
+}
+
+impl Session {
+    pub(super) fn open(shared: Arc<StoreShared>) -> StoreResult<Self> {
+        let conn = shared.connect()?;
+        Ok(Self {
+            inner: Arc::new(SessionInner {
+                shared,
+                conn: Mutex::new(Some(conn)),
+                losses: AtomicU64::new(0),
+                locks_held: AtomicUsize::new(0),
+            }),
+        })
+    }
+
+    /// Which kind of database this is.
+    pub fn backend(&self) -> Backend {
+        self.inner.shared.location.backend()
+    }
+
+    /// Reads at once, blocking this thread. A lost connection is replaced and the reading repeated once. Writing here is
+    /// refused on SQLite, and is no transaction anywhere.
+    ///
+    /// # Errors
+    /// Those of the body; [`StoreError::Unavailable`] when there is no connection to be had.
+    pub fn read<T>(&self, mut body: impl FnMut(&mut StoreConnection) -> StoreResult<T>) -> StoreResult<T> {
+        match self.inner.run(&mut body) {
+            Run::Done(result) => result,
+            Run::Lost { .. } => match self.inner.run(&mut body) {
+                Run::Done(result) => result,
+                Run::Lost { error, .. } => Err(error),
+            },
+        }
+    }
+
+    /// Makes everything the body does one change: all of it is stored when this returns `Ok`, nothing after an error of
+    /// the body. The body may be run several times; only its last run counts.
+    ///
+    /// # Errors
+    /// Those of the body; [`StoreError::Deadlock`] when other transactions were in the way on every try;
+    /// [`StoreError::Unavailable`] when the database cannot be reached, or when locks were lost with the connection.
+    pub async fn write<T, F>(&self, body: F) -> StoreResult<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut StoreConnection) -> StoreResult<T> + Send + 'static,
+    {
+        match &self.inner.shared.writer {
+            Some(writer) => writer.submit(body)?.await.unwrap_or_else(|_| Err(writer_vanished())),
+            None => self.write_directly(body).await,
+        }
+    }
+
+    async fn write_directly<T, F>(&self, mut body: F) -> StoreResult<T>
+    where
+        F: FnMut(&mut StoreConnection) -> StoreResult<T>,
+    {
+        let mut reconnected = false;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.inner.run_transaction(&mut body) {
+                Run::Done(Err(StoreError::Deadlock)) if tries < DEADLOCK_TRIES => {
+                    tokio::time::sleep(jitter(tries)).await;
+                }
+                Run::Done(result) => return result,
+                Run::Lost { safe: true, locks: 0, .. } if !reconnected => reconnected = true,
+                Run::Lost { error, safe, locks } => return Err(lost(&error, safe, locks)),
+            }
+        }
+    }
+
+    /// Claims due fids of the replication queue, soonest first (database.md 3.2). Empty when there are none, or when
+    /// another tracker is claiming.
+    ///
+    /// # Errors
+    /// Those of [`Session::write`].
+    pub async fn claim_replicate(&self, limit: i64) -> StoreResult<Vec<ReplicateTodo>> {
+        self.claim("mfsd:file_to_replicate", move |conn| queues::replicate::claim(conn, limit)).await
+    }
+
+    /// Claims due fids of the deletion queue, as [`Session::claim_replicate`] does.
+    ///
+    /// # Errors
+    /// Those of [`Session::write`].
+    pub async fn claim_delete(&self, limit: i64) -> StoreResult<Vec<DeleteTodo>> {
+        self.claim("mfsd:file_to_delete2", move |conn| queues::delete::claim(conn, limit)).await
+    }
+
+    /// On MySQL claims are made one at a time, under the lock that the reference uses.
+    async fn claim<T, F>(&self, lock: &str, body: F) -> StoreResult<Vec<T>>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut StoreConnection) -> StoreResult<Vec<T>> + Send + 'static,
+    {
+        if self.backend() != Backend::Mysql {
+            return self.write(body).await;
+        }
+        let Some(guard) = self.try_lock(lock, CLAIM_LOCK_WAIT).await? else { return Ok(Vec::new()) };
+        let claimed = self.write(body).await;
+        guard.release().await;
+        claimed
+    }
+}
+
+impl SessionInner {
+    /// Runs the body on the connection, opening one if there is none.
+    pub(super) fn run_on<T>(&self, body: &mut dyn FnMut(&mut StoreConnection) -> StoreResult<T>) -> StoreResult<T> {
+        match self.run(body) {
+            Run::Done(result) => result,
+            Run::Lost { error, .. } => Err(error),
+        }
+    }
+
+    fn run<T>(&self, body: &mut dyn FnMut(&mut StoreConnection) -> StoreResult<T>) -> Run<T> {
+        self.with_connection(|conn| (body(conn), true))
+    }
+
+    /// Whether the body came to its end without an error tells whether a loss was a loss at commit.
+    fn run_transaction<T>(&self, body: &mut dyn FnMut(&mut StoreConnection) -> StoreResult<T>) -> Run<T> {
+        self.with_connection(|conn| {
+            let mut finished = false;
+            let result = conn.transaction(|conn| body(conn).inspect(|_| finished = true));
+            (result, !finished)
+        })
+    }
+
+    /// The body gives its result and whether, had the connection been lost, surely nothing was stored.
+    fn with_connection<T>(&self, body: impl FnOnce(&mut StoreConnection) -> (StoreResult<T>, bool)) -> Run<T> {
+        let mut slot = self.conn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut conn = match slot.take() {
+            Some(conn) => conn,
+            None => match self.shared.connect() {
+                Ok(conn) => conn,
+                Err(error) => return Run::Done(Err(error)),
+            },
+        };
+        let (result, safe) = match catch_unwind(AssertUnwindSafe(|| body(&mut conn))) {
+            Ok(outcome) => outcome,
+            Err(panic) => {
+                // The connection may be inside a transaction: it goes, and its locks with it.
+                self.count_loss();
+                drop(slot);
+                resume_unwind(panic)
+            }
+        };
+        match result {
+            Err(error) if self.is_lost(&error, &mut conn) => {
+                let locks = self.count_loss();
+                warn!(self.shared.log, "connection to the database lost"; "error" => %error, "locks" => locks);
+                Run::Lost { error, safe, locks }
+            }
+            result => {
+                *slot = Some(conn);
+                Run::Done(result)
+            }
+        }
+    }
+
+    /// SQLite's file is not lost; of a server's connection only the server can tell.
+    fn is_lost(&self, error: &StoreError, conn: &mut StoreConnection) -> bool {
+        matches!(error, StoreError::Unavailable(_))
+            && self.shared.location.backend() != Backend::Sqlite
+            && !conn.is_alive()
+    }
+
+    fn count_loss(&self) -> usize {
+        self.losses.fetch_add(1, Ordering::AcqRel);
+        self.locks_held.swap(0, Ordering::AcqRel)
+    }
+
+    /// The connection, if nobody is using it: for releasing a lock from a destructor.
+    pub(super) fn with_idle_connection(&self, body: impl FnOnce(&mut StoreConnection)) {
+        if let Ok(mut slot) = self.conn.try_lock()
+            && let Some(conn) = slot.as_mut()
+        {
+            body(conn);
+        }
+    }
+}
+
+fn jitter(tries: u32) -> Duration {
+    Duration::from_millis(rand::rng().random_range(1..=10 * u64::from(tries)))
+}
+
+fn lost(error: &StoreError, safe: bool, locks: usize) -> StoreError {
+    StoreError::Unavailable(match (safe, locks) {
+        (false, _) => format!("connection lost at commit, whether the write was stored is unknown: {error}"),
+        (true, 0) => format!("connection lost: {error}"),
+        (true, locks) => format!("connection lost, and {locks} locks with it: {error}"),
+    })
+}

@@ -1,0 +1,112 @@
+//! Creating the schema (`mogilefs db setup`) and checking its version (database.md 1.1 and section 5).
+//!
+//! Never deletes data, never changes a schema of another version.
+
+use super::connection::{Location, Purpose, StoreConnection, connect};
+use super::error::{StoreError, StoreResult};
+use super::server_settings;
+use crate::settings::DatabaseSettings;
+use diesel::backend::Backend as DieselBackend;
+use diesel::migration::MigrationSource;
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use std::path::Path;
+
+/// The schema version that this program works with.
+pub const SCHEMA_VERSION: i64 = 17;
+
+/// Row of `server_settings` that holds the version.
+const VERSION_FIELD: &str = "schema_version";
+
+const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+#[cfg(feature = "mysql")]
+const MYSQL: EmbeddedMigrations = embed_migrations!("migrations/mysql");
+#[cfg(feature = "postgres")]
+const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+/// What `db setup` did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetupOutcome {
+    /// The tables were created (or a setup that had broken off was completed).
+    Created,
+    /// The schema is the current one; nothing was changed.
+    AlreadyCurrent,
+}
+
+/// Creates the schema in an empty database; see `Store::setup`.
+pub(super) fn setup(settings: &DatabaseSettings) -> StoreResult<SetupOutcome> {
+    let location = Location::parse(&settings.url)?;
+    if let Location::Sqlite(path) = &location {
+        create_parent(path)?;
+    }
+    let mut conn = connect(&location, settings, Purpose::Setup)?;
+    match schema_version(&mut conn)? {
+        SCHEMA_VERSION => Ok(SetupOutcome::AlreadyCurrent),
+        0 => create(&mut conn),
+        version if version > SCHEMA_VERSION => Err(StoreError::Schema(format!(
+            "the database has schema version {version}, this program knows {SCHEMA_VERSION}: a newer program is needed; \
+             nothing was changed"
+        ))),
+        version => Err(StoreError::Schema(format!(
+            "the database has schema version {version}, {SCHEMA_VERSION} is needed, and this program does not upgrade \
+             older schemas: let mogdbsetup do that; nothing was changed"
+        ))),
+    }
+}
+
+fn create_parent(path: &Path) -> StoreResult<()> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    std::fs::create_dir_all(parent)
+        .map_err(|error| StoreError::Other(format!("cannot create the directory {}: {error}", parent.display())))
+}
+
+/// The version row comes last: without it the next setup goes on where this one broke off.
+fn create(conn: &mut StoreConnection) -> StoreResult<SetupOutcome> {
+    match conn {
+        StoreConnection::Sqlite(c) => run_all(&SQLITE, c)?,
+        #[cfg(feature = "mysql")]
+        StoreConnection::Mysql(c) => run_all(&MYSQL, c)?,
+        #[cfg(feature = "postgres")]
+        StoreConnection::Postgres(c) => run_all(&POSTGRES, c)?,
+    }
+    server_settings::set(conn, VERSION_FIELD, Some(&SCHEMA_VERSION.to_string()))?;
+    Ok(SetupOutcome::Created)
+}
+
+/// Runs the migrations as they are, without diesel's own table: the reference's setup would not know it.
+fn run_all<DB, C>(migrations: &EmbeddedMigrations, conn: &mut C) -> StoreResult<()>
+where
+    DB: DieselBackend,
+    C: diesel::connection::BoxableConnection<DB> + 'static,
+{
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| StoreError::Other(error.to_string());
+    let mut migrations = MigrationSource::<DB>::migrations(migrations).map_err(failed)?;
+    migrations.sort_by_key(|migration| migration.name().to_string());
+    for migration in migrations {
+        migration.run(conn).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The version in the database; 0 if it is not set up.
+pub(super) fn schema_version(conn: &mut StoreConnection) -> StoreResult<i64> {
+    match server_settings::get(conn, VERSION_FIELD) {
+        Ok(version) => Ok(version.and_then(|text| text.trim().parse().ok()).unwrap_or(0)),
+        Err(StoreError::Other(message)) if names_missing_table(&message) => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// "no such table" of SQLite, "doesn't exist" of MySQL, "does not exist" of PostgreSQL.
+fn names_missing_table(message: &str) -> bool {
+    ["no such table", "doesn't exist", "does not exist"].iter().any(|text| message.contains(text))
+}
+
+/// Refuses any other version than ours.
+pub(super) fn check_version(conn: &mut StoreConnection) -> StoreResult<()> {
+    match schema_version(conn)? {
+        SCHEMA_VERSION => Ok(()),
+        version => Err(StoreError::Schema(format!(
+            "the database has schema version {version}, this program needs {SCHEMA_VERSION}: run `mogilefs db setup`"
+        ))),
+    }
+}

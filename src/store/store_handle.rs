@@ -1,0 +1,109 @@
+//! The handle to the database that everybody shares: how to open it, and where sessions come from.
+
+use super::connection::{Backend, Location, Purpose, StoreConnection, connect};
+use super::error::{StoreError, StoreResult};
+use super::lock::LockTable;
+use super::session::Session;
+use super::setup::{self, SetupOutcome};
+use super::writer::Writer;
+use super::{fid_counter, writer};
+use crate::settings::DatabaseSettings;
+use diesel::Connection;
+use slog::Logger;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The open database. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<StoreShared>,
+}
+
+/// What all sessions of a store have in common.
+pub(super) struct StoreShared {
+    pub(super) location: Location,
+    pub(super) settings: DatabaseSettings,
+    pub(super) locks: Arc<LockTable>,
+    pub(super) log: Logger,
+    /// SQLite only.
+    pub(super) writer: Option<Writer>,
+    pub(super) closed: AtomicBool,
+}
+
+impl StoreShared {
+    /// A new connection for reading, or for everything on a database server.
+    pub(super) fn connect(&self) -> StoreResult<StoreConnection> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(writer::closed());
+        }
+        connect(&self.location, &self.settings, Purpose::Read)
+    }
+}
+
+impl Store {
+    /// Connects, checks the schema version, moves the counter of fids above all that are in use, and starts the writer
+    /// of SQLite. Blocks as long as `connect_timeout_ms` allows.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidValue`] for an address that cannot be used, [`StoreError::Schema`] for a database that is not
+    /// set up or of another version, [`StoreError::Unavailable`] if it cannot be reached.
+    pub fn open(settings: &DatabaseSettings, log: Logger) -> StoreResult<Self> {
+        let location = Location::parse(&settings.url)?;
+        let mut conn = connect(&location, settings, Purpose::Write)?;
+        if !settings.skip_schema_check {
+            setup::check_version(&mut conn)?;
+        }
+        conn.transaction(fid_counter::raise)?;
+        drop(conn);
+        let writer = match location.backend() {
+            Backend::Sqlite => Some(start_writer(&location, settings, &log)?),
+            Backend::Mysql | Backend::Postgres => None,
+        };
+        let locks = LockTable::of(&location);
+        let shared =
+            StoreShared { location, settings: settings.clone(), locks, log, writer, closed: AtomicBool::new(false) };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Creates the schema in an empty database, with the SQLite file and its directory if need be, and completes a setup
+    /// that broke off. The current version is left as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`] if the database has another version: nothing is changed then.
+    pub fn setup(settings: &DatabaseSettings) -> StoreResult<SetupOutcome> {
+        setup::setup(settings)
+    }
+
+    /// Which kind of database this is.
+    pub fn backend(&self) -> Backend {
+        self.shared.location.backend()
+    }
+
+    /// A connection for one worker.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the database cannot be reached or the store is closed.
+    pub fn session(&self) -> StoreResult<Session> {
+        Session::open(Arc::clone(&self.shared))
+    }
+
+    /// Carries out the writes that wait, then refuses further ones. Blocks meanwhile; may be called more than once.
+    pub fn close(&self) {
+        self.shared.closed.store(true, Ordering::Release);
+        if let Some(writer) = &self.shared.writer {
+            writer.close();
+        }
+    }
+}
+
+fn start_writer(location: &Location, settings: &DatabaseSettings, log: &Logger) -> StoreResult<Writer> {
+    let (location, settings) = (location.clone(), settings.clone());
+    let group_max = settings.write_group_max.max(1);
+    let reconnect = Box::new(move || connect(&location, &settings, Purpose::Write));
+    Writer::start(reconnect, group_max, log.clone())
+}
+
+/// The answer of a writer that ended without answering: its thread panicked.
+pub(super) fn writer_vanished() -> StoreError {
+    StoreError::Unavailable("the writer ended; whether the write was stored is unknown".to_owned())
+}
