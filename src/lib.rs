@@ -25,6 +25,14 @@ pub mod policy;
 pub mod protocol;
 
 pub mod client;
+pub mod node_client;
 pub mod store;
+
+pub mod jobs;
+
+pub mod node;
+pub mod tracker;
+
+pub mod demo;
 
 pub mod cli;

@@ -5,6 +5,7 @@
 mod bench;
 mod files;
 mod output;
+mod roles;
 mod session;
 mod topology;
 
@@ -22,7 +23,7 @@ Exit codes:
   2  the command line is wrong
   3  no tracker could be reached, or it broke off or answered nonsense
   4  storage nodes failed: no copy could be stored or read whole
-  5  reading or writing on this machine failed
+  5  reading or writing on this machine failed, or a service could not start
 
 With --json results are one JSON value on standard output, and an error is one JSON object on standard error:
 {\"error\":{\"code\":…,\"text\":…,\"exit\":…}}.";
@@ -68,6 +69,8 @@ enum Command {
     Files(files::FileCommand),
     #[command(flatten)]
     Topology(topology::TopologyCommand),
+    #[command(flatten)]
+    Roles(roles::RoleCommand),
     /// Measure a tracker: requests per second, latencies, errors
     Bench(bench::BenchArgs),
 }
@@ -87,6 +90,7 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
     match cli.command {
         Command::Files(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
         Command::Topology(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
+        Command::Roles(command) => command.run(),
         Command::Bench(args) => bench::run(&args, global, output),
     }
 }

@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LineTooLong;
 
-/// Collects bytes and gives back whole lines without their LF or CR LF. Empty lines are skipped.
+/// Collects bytes and gives back whole lines without their LF or CR LF. Empty lines are skipped, unless asked for.
 #[derive(Debug)]
 pub struct LineBuffer {
     bytes: Vec<u8>,
@@ -13,12 +13,18 @@ pub struct LineBuffer {
     /// No LF between `start` and this; so a long line is not searched twice.
     searched: usize,
     max_bytes: usize,
+    skip_empty: bool,
 }
 
 impl LineBuffer {
     /// `max_bytes` is the length of the longest line that is accepted, without its line end.
     pub fn new(max_bytes: usize) -> Self {
-        Self { bytes: Vec::new(), start: 0, searched: 0, max_bytes }
+        Self { bytes: Vec::new(), start: 0, searched: 0, max_bytes, skip_empty: true }
+    }
+
+    /// Like [`LineBuffer::new`], but empty lines are given back as well.
+    pub fn keeping_empty_lines(max_bytes: usize) -> Self {
+        Self { skip_empty: false, ..Self::new(max_bytes) }
     }
 
     /// Appends bytes as they came from the socket.
@@ -31,7 +37,7 @@ impl LineBuffer {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next whole, non-empty line, if there is one.
+    /// The next whole line, if there is one.
     pub fn next_line(&mut self) -> Result<Option<&[u8]>, LineTooLong> {
         loop {
             let Some(offset) = self.bytes[self.searched..].iter().position(|&byte| byte == b'\n') else {
@@ -49,7 +55,7 @@ impl LineBuffer {
             if to - from > self.max_bytes {
                 return Err(LineTooLong);
             }
-            if to > from {
+            if to > from || !self.skip_empty {
                 return Ok(Some(&self.bytes[from..to]));
             }
         }

@@ -206,7 +206,7 @@ pub fn expire(conn: &mut StoreConnection, row: &TempfileRow) -> StoreResult<bool
 }
 
 /// True if there was such a row: the caller has the fid then.
-pub(super) fn delete_row(conn: &mut StoreConnection, fid: Fid) -> StoreResult<bool> {
+pub fn delete_row(conn: &mut StoreConnection, fid: Fid) -> StoreResult<bool> {
     let row = tempfile::table.filter(tempfile::fid.eq(fid));
     Ok(each!(conn, c => diesel::delete(row).execute(c))? > 0)
 }

@@ -1,0 +1,42 @@
+//! What every job is given: its own database session and HTTP client, and the handles that all share.
+//!
+//! A context belongs to one worker thread. It knows no actor: what has to be told upward goes through recipients.
+
+use crate::clock::Chance;
+use crate::cluster::ClusterView;
+use crate::metrics::Metrics;
+use crate::node_client::NodeClient;
+use crate::notices::{RefreshCluster, WakeJobs};
+use crate::settings::Settings;
+use crate::store::Session;
+use actix::Recipient;
+use slog::Logger;
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// The surroundings of a job.
+pub struct JobContext {
+    pub session: Session,
+    pub nodes: NodeClient,
+    pub view: ClusterView,
+    pub settings: Arc<Settings>,
+    pub metrics: Metrics,
+    pub log: Logger,
+    pub chance: RefCell<Chance>,
+    pub wake_jobs: Recipient<WakeJobs>,
+    pub refresh_cluster: Recipient<RefreshCluster>,
+}
+
+impl JobContext {
+    /// Says that a queue in the database has new work. Never waits: a full mailbox has been told already.
+    pub fn wake_jobs(&self) {
+        if let Err(actix::prelude::SendError::Closed(_)) = self.wake_jobs.try_send(WakeJobs) {
+            slog::debug!(self.log, "job master is gone; the row waits for the next tracker");
+        }
+    }
+
+    /// Free space in MiB that a device must keep.
+    pub fn min_free_space_mb(&self) -> i64 {
+        self.settings.storage.min_free_space_mb
+    }
+}

@@ -1,0 +1,143 @@
+//! One item of the deletion queue (jobs.md 8.3, with the fixes W14–W16).
+
+use crate::cluster::ClusterSnapshot;
+use crate::cluster::device::DeviceView;
+use crate::cluster::host::Zone;
+use crate::ids::{DevId, Fid};
+use crate::jobs::backoff::{self, DeleteObstacle};
+use crate::jobs::context::JobContext;
+use crate::store::queues::delete::DeleteTodo;
+use crate::store::{StoreResult, checksums, file_on, files, queues, tempfiles};
+use std::time::Duration;
+
+/// How long to wait for the lock of a file.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+/// A device that this tracker does not know may be a new one; after so many failures it counts as gone (W15).
+const UNKNOWN_DEVICE_FAILURES: i64 = 3;
+
+/// What came of one item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteOutcome {
+    /// All copies are gone, and so is the row.
+    Deleted { copies: usize },
+    /// Some copies could not be deleted now; the row waits.
+    Postponed { obstacle: DeleteObstacle, delay_secs: i64 },
+    /// A key owns the file: nothing was deleted, the row is gone.
+    Alive,
+}
+
+/// Carries out one item.
+///
+/// # Errors
+/// The database failed; the row stays as claimed and comes back.
+pub async fn run(ctx: &JobContext, todo: &DeleteTodo) -> StoreResult<DeleteOutcome> {
+    let lock_name = format!("mgfs:fid:{}:replicate", todo.fid);
+    let Some(lock) = ctx.session.try_lock(&lock_name, LOCK_WAIT).await? else {
+        return postpone(ctx, todo, Vec::new(), DeleteObstacle::Locked).await;
+    };
+    let outcome = delete_copies(ctx, todo).await;
+    lock.release().await;
+    outcome
+}
+
+async fn delete_copies(ctx: &JobContext, todo: &DeleteTodo) -> StoreResult<DeleteOutcome> {
+    let fid = todo.fid;
+    if ctx.session.read(|conn| files::find_by_fid(conn, fid))?.is_some() {
+        slog::warn!(ctx.log, "a file that is to be deleted is alive; left alone"; "fid" => fid);
+        ctx.session.write(move |conn| queues::delete::finish(conn, fid)).await?;
+        return Ok(DeleteOutcome::Alive);
+    }
+    let devids = ctx.session.read(|conn| file_on::devids(conn, fid))?;
+    let snapshot = ctx.view.load_full();
+    let cluster = &*snapshot;
+    let attempts = devids.iter().map(|&devid| async move { (devid, delete_copy(ctx, cluster, todo, devid).await) });
+    let (mut settled, mut worst) = (Vec::new(), None);
+    for (devid, attempt) in futures::future::join_all(attempts).await {
+        match attempt {
+            Ok(()) => settled.push(devid),
+            Err(obstacle) => worst = worst.max(Some(obstacle)),
+        }
+    }
+    match worst {
+        Some(obstacle) => postpone(ctx, todo, settled, obstacle).await,
+        None => finish(ctx, fid, settled).await,
+    }
+}
+
+/// Deletes one copy from its node; `Ok` when it is gone or cannot matter any more.
+async fn delete_copy(
+    ctx: &JobContext,
+    cluster: &ClusterSnapshot,
+    todo: &DeleteTodo,
+    devid: DevId,
+) -> Result<(), DeleteObstacle> {
+    let Some(device) = cluster.device(devid) else {
+        let given_up = todo.failcount >= UNKNOWN_DEVICE_FAILURES;
+        return if given_up { Ok(()) } else { Err(DeleteObstacle::NotWriteable) };
+    };
+    match obstacle_by_state(&device) {
+        _ if device.device.is_dead() => Ok(()),
+        Some(obstacle) => Err(obstacle),
+        None => {
+            let url = device.upload_url(todo.fid, Zone::NONE);
+            match ctx.nodes.delete(&url).await {
+                Ok(_deleted) => {
+                    ctx.metrics.copies_deleted.add(1);
+                    Ok(())
+                }
+                Err(error) => {
+                    slog::warn!(ctx.log, "could not delete a copy"; "fid" => todo.fid, "devid" => devid,
+                        "error" => %error, "failcount" => todo.failcount);
+                    Err(DeleteObstacle::NodeRefused)
+                }
+            }
+        }
+    }
+}
+
+fn obstacle_by_state(device: &DeviceView<'_>) -> Option<DeleteObstacle> {
+    if !device.is_observed_writeable() {
+        Some(DeleteObstacle::NotWriteable)
+    } else if !device.may_be_deleted_from() {
+        Some(DeleteObstacle::StateForbids)
+    } else {
+        None
+    }
+}
+
+/// Everything that the database knows of the file goes in one change.
+async fn finish(ctx: &JobContext, fid: Fid, settled: Vec<DevId>) -> StoreResult<DeleteOutcome> {
+    let copies = settled.len();
+    ctx.session
+        .write(move |conn| {
+            for &devid in &settled {
+                file_on::remove(conn, fid, devid)?;
+            }
+            checksums::delete(conn, fid)?;
+            tempfiles::delete_row(conn, fid)?;
+            queues::delete::finish(conn, fid)
+        })
+        .await?;
+    slog::debug!(ctx.log, "deleted file"; "fid" => fid, "copies" => copies);
+    Ok(DeleteOutcome::Deleted { copies })
+}
+
+/// What is gone is forgotten now, the rest is tried again later.
+async fn postpone(
+    ctx: &JobContext,
+    todo: &DeleteTodo,
+    settled: Vec<DevId>,
+    obstacle: DeleteObstacle,
+) -> StoreResult<DeleteOutcome> {
+    let fid = todo.fid;
+    let delay_secs = backoff::delete_delay_secs(obstacle, todo.failcount);
+    ctx.session
+        .write(move |conn| {
+            for &devid in &settled {
+                file_on::remove(conn, fid, devid)?;
+            }
+            queues::delete::reschedule_in(conn, fid, delay_secs)
+        })
+        .await?;
+    Ok(DeleteOutcome::Postponed { obstacle, delay_secs })
+}

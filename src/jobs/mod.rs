@@ -1,0 +1,10 @@
+//! The work itself: client commands, monitoring, replication, deletion.
+//!
+//! Plain functions over a [`context::JobContext`]; no actor and no socket of a client. Actors (`tracker`) call them.
+
+pub mod backoff;
+pub mod context;
+pub mod delete;
+pub mod monitor;
+pub mod query;
+pub mod replicate;

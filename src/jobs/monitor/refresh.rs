@@ -1,0 +1,112 @@
+//! From the configuration tables to a [`ClusterSnapshot`], keeping what was observed (jobs.md 4.2).
+
+use crate::cluster::ClusterSnapshot;
+use crate::cluster::checksum::HashType;
+use crate::cluster::device::Device;
+use crate::cluster::device_state::{DeviceStatus, HostStatus};
+use crate::cluster::domain::{Class, Domain};
+use crate::cluster::host::Host;
+use crate::cluster::netmask::Netmask;
+use crate::ids::ClassId;
+use crate::store::classes::ClassRow;
+use crate::store::devices::DeviceRow;
+use crate::store::domains::DomainRow;
+use crate::store::hosts::HostRow;
+use crate::store::{Session, StoreResult, classes, devices, domains, hosts, server_settings};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Port of a host that has none stored (the column's default).
+const HTTP_PORT_DEFAULT: u16 = 7500;
+
+/// The rows of the configuration tables.
+pub struct Tables {
+    pub domains: Vec<DomainRow>,
+    pub classes: Vec<ClassRow>,
+    pub hosts: Vec<HostRow>,
+    pub devices: Vec<DeviceRow>,
+    pub server_settings: BTreeMap<String, String>,
+}
+
+/// Reads all configuration tables.
+pub fn read_tables(session: &Session) -> StoreResult<Tables> {
+    session.read(|conn| {
+        Ok(Tables {
+            domains: domains::all(conn)?,
+            classes: classes::all(conn)?,
+            hosts: hosts::all(conn)?,
+            devices: devices::all(conn)?,
+            server_settings: server_settings::all(conn)?,
+        })
+    })
+}
+
+/// Builds the next snapshot; observed states carry over from the previous one.
+pub fn build(tables: Tables, previous: &ClusterSnapshot, default_mindevcount: i64) -> ClusterSnapshot {
+    ClusterSnapshot {
+        domains: build_domains(tables.domains, tables.classes, default_mindevcount),
+        hosts: tables.hosts.into_iter().map(|row| (row.hostid, Arc::new(build_host(row, previous)))).collect(),
+        devices: tables.devices.into_iter().map(|row| (row.devid, Arc::new(build_device(row, previous)))).collect(),
+        server_settings: tables.server_settings,
+    }
+}
+
+fn build_domains(
+    domains: Vec<DomainRow>,
+    classes: Vec<ClassRow>,
+    default_mindevcount: i64,
+) -> BTreeMap<crate::ids::Dmid, Arc<Domain>> {
+    let mut by_domain: BTreeMap<_, Vec<Class>> = BTreeMap::new();
+    for row in classes {
+        by_domain.entry(row.dmid).or_default().push(Class {
+            classid: row.classid,
+            name: row.classname,
+            mindevcount: row.mindevcount,
+            replpolicy: row.replpolicy,
+            hashtype: row.hashtype.and_then(HashType::from_number),
+        });
+    }
+    domains
+        .into_iter()
+        .map(|row| {
+            let mut classes = by_domain.remove(&row.dmid).unwrap_or_default();
+            if !classes.iter().any(|class| class.classid == ClassId::DEFAULT) {
+                classes.push(Class::implied_default(default_mindevcount));
+            }
+            classes.sort_by_key(|class| class.classid);
+            (row.dmid, Arc::new(Domain { dmid: row.dmid, name: row.namespace, classes }))
+        })
+        .collect()
+}
+
+fn build_host(row: HostRow, previous: &ClusterSnapshot) -> Host {
+    let port = |number: Option<i64>| number.and_then(|number| u16::try_from(number).ok());
+    Host {
+        hostid: row.hostid,
+        name: row.hostname.unwrap_or_default(),
+        status: row.status.as_deref().and_then(HostStatus::from_name),
+        ip: row.hostip.unwrap_or_default(),
+        http_port: port(row.http_port).unwrap_or(HTTP_PORT_DEFAULT),
+        http_get_port: port(row.http_get_port),
+        altip: row.altip,
+        altmask: row.altmask.as_deref().and_then(Netmask::parse),
+        altmask_text: row.altmask,
+        observed: previous.host(row.hostid).and_then(|host| host.observed),
+    }
+}
+
+fn build_device(row: DeviceRow, previous: &ClusterSnapshot) -> Device {
+    let before = previous.devices.get(&row.devid);
+    Device {
+        devid: row.devid,
+        hostid: row.hostid,
+        status: row.status.as_deref().and_then(DeviceStatus::from_name).unwrap_or(DeviceStatus::Down),
+        weight: row.weight,
+        mb_total: row.mb_total,
+        mb_used: row.mb_used,
+        mb_asof: row.mb_asof,
+        observed: before.and_then(|device| device.observed),
+        utilization: before.and_then(|device| device.utilization.clone()),
+        reject_bad_md5: before.and_then(|device| device.reject_bad_md5),
+    }
+}

@@ -1,0 +1,139 @@
+//! `create_open`: where a new file may be written. Gives out a fid and one to three upload URLs.
+
+use crate::cluster::devfid::DevFid;
+use crate::cluster::placement;
+use crate::ids::{ClassId, DevId, Fid};
+use crate::jobs::query::Query;
+use crate::jobs::query::error::{CommandError, CommandResult};
+use crate::protocol::error_code::ErrorCode;
+use crate::protocol::response::Pairs;
+use crate::store::StoreError;
+use crate::store::tempfiles::{self, NewTempfile};
+use bstr::{BStr, BString, ByteSlice};
+use std::time::Instant;
+
+/// Destinations that are offered with `multi_dest`.
+const DESTINATIONS_MAX: usize = 3;
+
+pub async fn handle(query: &Query<'_>) -> CommandResult {
+    let mut profile = Profile::begin();
+    let dmid = query.domain()?.dmid;
+    let classid = class(query)?;
+    let explicit_fid = explicit_fid(query)?;
+    profile.mark("wait_monitor");
+    let destinations = destinations(query)?;
+    profile.mark("find_deviceid");
+    // A key of just `0` is stored empty, as in the reference; it is a record for people only.
+    let dkey: BString = query.args.truthy("key").unwrap_or_default().to_owned();
+    let registered = {
+        let devids = destinations.clone();
+        let new = NewTempfile { fid: explicit_fid, dmid, dkey, classid, devids };
+        query.ctx.session.write(move |conn| tempfiles::register(conn, &new)).await
+    };
+    let fid = registered.map_err(|error| register_error(query, &error))?;
+    make_directories(query, fid, &destinations, &mut profile).await;
+    Ok(reply(query, fid, &destinations, &profile))
+}
+
+fn class(query: &Query<'_>) -> Result<ClassId, CommandError> {
+    match query.args.truthy("class") {
+        None => Ok(ClassId::DEFAULT),
+        Some(name) => {
+            query.domain()?.class_by_name(name).map(|class| class.classid).ok_or_else(|| ErrorCode::UnregClass.into())
+        }
+    }
+}
+
+/// Refused before anything is written (defect 18).
+fn explicit_fid(query: &Query<'_>) -> Result<Option<Fid>, CommandError> {
+    let Some(text) = query.args.truthy("fid") else { return Ok(None) };
+    let number: Option<i64> = text.to_str().ok().and_then(|text| text.parse().ok());
+    match number {
+        Some(0) => Ok(None),
+        Some(fid) if fid > 0 => Ok(Some(Fid(fid))),
+        Some(_) => Err(ErrorCode::FidInUse.into()),
+        None => Err(ErrorCode::Db.into()),
+    }
+}
+
+fn destinations(query: &Query<'_>) -> Result<Vec<DevId>, CommandError> {
+    let size_bytes = Some(query.args.int("size")).filter(|&size| size > 0);
+    let count_max = if query.args.flag("multi_dest") { DESTINATIONS_MAX } else { 1 };
+    let mut chance = query.ctx.chance.borrow_mut();
+    let ordered =
+        placement::devices_for_new_file(&query.cluster, size_bytes, query.ctx.min_free_space_mb(), &mut chance);
+    let destinations = placement::spread_over_hosts(&query.cluster, &ordered, count_max);
+    if destinations.is_empty() { Err(ErrorCode::NoDevices.into()) } else { Ok(destinations) }
+}
+
+fn register_error(query: &Query<'_>, error: &StoreError) -> CommandError {
+    if matches!(error, StoreError::Duplicate) {
+        return ErrorCode::FidInUse.into();
+    }
+    slog::error!(query.ctx.log, "could not register an upload"; "error" => %error);
+    ErrorCode::Db.into()
+}
+
+/// Asks all destinations at the same time; what comes of it does not influence the reply.
+async fn make_directories(query: &Query<'_>, fid: Fid, destinations: &[DevId], profile: &mut Profile) {
+    if query.cluster.server_flag("skip_mkcol") {
+        return;
+    }
+    profile.mark("vivify_dir_on_all_devs");
+    let calls = destinations.iter().filter_map(|&devid| {
+        let host = query.cluster.device(devid)?.host;
+        let base = format!("http://{}:{}", host.address(query.zone), host.http_port);
+        Some(async move {
+            query.ctx.nodes.make_directories(&base, &DevFid { devid, fid }.directories()).await;
+            devid
+        })
+    });
+    for devid in futures::future::join_all(calls).await {
+        profile.mark(&format!("vivify_dir_on_dev{devid}"));
+    }
+}
+
+fn reply(query: &Query<'_>, fid: Fid, destinations: &[DevId], profile: &Profile) -> Pairs {
+    let url =
+        |devid: DevId| query.cluster.device(devid).map(|device| device.upload_url(fid, query.zone)).unwrap_or_default();
+    let mut pairs = Pairs::new();
+    pairs.push_display("fid", fid);
+    if query.args.flag("multi_dest") {
+        pairs.push_display("dev_count", destinations.len());
+        for (n, &devid) in (1..).zip(destinations) {
+            pairs.push_display(format!("devid_{n}"), devid);
+            pairs.push(format!("path_{n}"), url(devid));
+        }
+    } else if let Some(&devid) = destinations.first() {
+        pairs.push_display("devid", devid);
+        pairs.push("path", url(devid));
+    }
+    if query.args.flag("debug_profile") {
+        profile.push(&mut pairs);
+    }
+    pairs
+}
+
+/// When each step was reached, for `debug_profile`.
+struct Profile {
+    begun: Instant,
+    points: Vec<(String, f64)>,
+}
+
+impl Profile {
+    fn begin() -> Self {
+        Self { begun: Instant::now(), points: vec![("begin".to_owned(), 0.0)] }
+    }
+
+    fn mark(&mut self, name: &str) {
+        self.points.push((name.to_owned(), self.begun.elapsed().as_secs_f64()));
+    }
+
+    fn push(&self, pairs: &mut Pairs) {
+        pairs.push_display("profpoints", self.points.len());
+        for (n, (name, seconds)) in (1..).zip(&self.points) {
+            pairs.push(format!("prof_{n}_name"), BStr::new(name));
+            pairs.push(format!("prof_{n}_time"), format!("{seconds:.3}"));
+        }
+    }
+}

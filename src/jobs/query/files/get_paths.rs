@@ -1,0 +1,98 @@
+//! `get_paths`: the URLs where a file can be read, best first. The hottest command of all.
+
+use crate::cluster::device::DeviceView;
+use crate::cluster::device_state::DeviceStatus;
+use crate::cluster::placement;
+use crate::ids::{DevId, Fid};
+use crate::jobs::query::Query;
+use crate::jobs::query::error::CommandResult;
+use crate::protocol::error_code::ErrorCode;
+use crate::protocol::response::Pairs;
+use crate::store::files;
+
+/// Paths given at least, however few are asked for.
+const PATHS_MIN: i64 = 2;
+
+pub async fn handle(query: &Query<'_>) -> CommandResult {
+    let dmid = query.domain()?.dmid;
+    let key = query.key()?;
+    let found = query.ctx.session.read(|conn| files::locate(conn, dmid, key))?;
+    let (file, devids) = found.ok_or(ErrorCode::UnknownKey)?;
+    let ordered = placement::order_for_reading(&query.cluster, &devids, &mut query.ctx.chance.borrow_mut());
+    let paths = readable_paths(query, file.fid, file.length, &ordered).await;
+    let mut pairs = Pairs::new();
+    pairs.push_display("paths", paths.len());
+    for (n, path) in (1..).zip(&paths) {
+        pairs.push(PathName::new(n).as_bytes(), path);
+    }
+    Ok(pairs)
+}
+
+/// Steps 4–6 of protocol.md, "get_paths": the first path is verified unless `noverify`, drained devices come last, and
+/// an unreadable device is better than nothing.
+async fn readable_paths(query: &Query<'_>, fid: Fid, length: i64, ordered: &[DevId]) -> Vec<String> {
+    let wanted = usize::try_from(query.args.int("pathcount").max(PATHS_MIN)).unwrap_or(usize::MAX);
+    let noverify = query.args.flag("noverify");
+    let (mut accepted, mut drained, mut fallback) = (Vec::new(), Vec::new(), None);
+    for device in ordered.iter().filter_map(|&devid| query.cluster.device(devid)) {
+        let url = device.read_url(fid, query.zone);
+        if !device.may_be_read() {
+            fallback = Some(url);
+        } else if !noverify && accepted.is_empty() && !is_whole(query, &device, fid, length).await {
+            continue;
+        } else if device.device.status == DeviceStatus::Drain {
+            drained.push(url);
+        } else {
+            accepted.push(url);
+            if accepted.len() >= wanted {
+                break;
+            }
+        }
+    }
+    let missing = wanted.saturating_sub(accepted.len());
+    accepted.extend(drained.into_iter().take(missing));
+    if accepted.is_empty() {
+        accepted.extend(fallback);
+    }
+    accepted
+}
+
+async fn is_whole(query: &Query<'_>, device: &DeviceView<'_>, fid: Fid, length: i64) -> bool {
+    let size = query.ctx.nodes.head_size(&device.read_url(fid, query.zone)).await;
+    size.is_ok_and(|size| i64::try_from(size) == Ok(length))
+}
+
+/// `path<n>`, built without an allocation: this runs for every path of every request.
+struct PathName {
+    bytes: [u8; 24],
+    len: usize,
+}
+
+impl PathName {
+    fn new(n: usize) -> Self {
+        use std::io::Write as _;
+        let mut name = Self { bytes: [0; 24], len: 0 };
+        let mut cursor = &mut name.bytes[..];
+        // 20 digits are the most that a usize has; 24 bytes hold them behind "path".
+        let written = write!(cursor, "path{n}");
+        debug_assert!(written.is_ok());
+        let unused = cursor.len();
+        name.len = name.bytes.len() - unused;
+        name
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PathName;
+
+    #[test]
+    fn path_names_count_up() {
+        assert_eq!(PathName::new(1).as_bytes(), b"path1");
+        assert_eq!(PathName::new(usize::MAX).as_bytes(), format!("path{}", usize::MAX).as_bytes());
+    }
+}

@@ -1,0 +1,20 @@
+//! `rename`: another key for a file, in the same domain.
+
+use crate::jobs::query::Query;
+use crate::jobs::query::error::CommandResult;
+use crate::protocol::error_code::ErrorCode;
+use crate::protocol::response::Pairs;
+use crate::store::files::{self, RenameOutcome};
+
+pub async fn handle(query: &Query<'_>) -> CommandResult {
+    let dmid = query.domain()?.dmid;
+    let from_key = query.args.nonempty("from_key").ok_or(ErrorCode::NoKey)?.to_owned();
+    let to_key = query.args.nonempty("to_key").ok_or(ErrorCode::NoKey)?.to_owned();
+    let renamed =
+        query.ctx.session.write(move |conn| files::rename(conn, dmid, from_key.as_ref(), to_key.as_ref())).await?;
+    match renamed {
+        RenameOutcome::Renamed => Ok(Pairs::new()),
+        RenameOutcome::UnknownKey => Err(ErrorCode::UnknownKey.into()),
+        RenameOutcome::KeyExists => Err(ErrorCode::KeyExists.into()),
+    }
+}

@@ -1,0 +1,25 @@
+//! `updateclass`: another class for a file; replication brings its copies in line.
+
+use crate::jobs::query::Query;
+use crate::jobs::query::error::CommandResult;
+use crate::protocol::error_code::ErrorCode;
+use crate::protocol::response::Pairs;
+use crate::store::files;
+
+pub async fn handle(query: &Query<'_>) -> CommandResult {
+    let domain = query.domain()?;
+    let key = query.key()?;
+    let class = query.args.truthy("class").ok_or(ErrorCode::NoClass)?;
+    let classid = domain.class_by_name(class).ok_or(ErrorCode::ClassNotFound)?.classid;
+    let found = query.ctx.session.read(|conn| files::locate(conn, domain.dmid, key))?;
+    // Not `unknown_key`: the reference's word here.
+    let (file, devids) = found.ok_or(ErrorCode::InvalidKey)?;
+    if devids.is_empty() {
+        return Err(ErrorCode::NoDevices.into());
+    }
+    if file.classid != classid {
+        query.ctx.session.write(move |conn| files::set_class(conn, file.fid, classid)).await?;
+        query.ctx.wake_jobs();
+    }
+    Ok(Pairs::new())
+}

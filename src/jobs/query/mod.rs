@@ -1,0 +1,72 @@
+//! The commands of clients. To add one: a handler in the file of its group, a line in [`dispatch`].
+//!
+//! A handler gets a [`Query`], checks the arguments in the order of protocol.md 9, and returns pairs or an error. It
+//! knows no actor and no socket of a client.
+
+pub mod dispatch;
+pub mod error;
+mod files;
+mod service;
+mod topology;
+
+use crate::cluster::ClusterSnapshot;
+use crate::cluster::domain::{Class, Domain};
+use crate::cluster::host::Zone;
+use crate::ids::DevId;
+use crate::jobs::context::JobContext;
+use crate::protocol::args::Args;
+use crate::protocol::error_code::ErrorCode;
+use bstr::BStr;
+use error::CommandError;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// One request under way: its arguments, the cluster as it was when it began, and the surroundings.
+pub struct Query<'a> {
+    pub ctx: &'a JobContext,
+    pub args: &'a Args,
+    pub zone: Zone,
+    pub cluster: Arc<ClusterSnapshot>,
+}
+
+impl<'a> Query<'a> {
+    /// Begins a request of a client at this address.
+    pub fn new(ctx: &'a JobContext, args: &'a Args, peer: IpAddr) -> Self {
+        let zone = Zone { asked_alt: args.get("zone").is_some_and(|zone| zone == "alt"), peer: Some(peer) };
+        Self { ctx, args, zone, cluster: ctx.view.load_full() }
+    }
+
+    /// The domain check of all file commands (protocol.md 8.1).
+    fn domain(&self) -> Result<&Domain, CommandError> {
+        let name = self.args.nonempty("domain").ok_or(ErrorCode::NoDomain)?;
+        self.cluster.domain_by_name(name).ok_or_else(|| ErrorCode::UnregDomain.into())
+    }
+
+    /// The argument `key`; `0` is a valid key (protocol.md 8.2).
+    fn key(&self) -> Result<&BStr, CommandError> {
+        self.args.nonempty("key").ok_or_else(|| ErrorCode::NoKey.into())
+    }
+
+    /// The domain and class of a stored file, for replies; a file of an unknown one is a `failure`.
+    fn domain_and_class(
+        &self,
+        dmid: crate::ids::Dmid,
+        classid: crate::ids::ClassId,
+    ) -> Result<(&Domain, &Class), CommandError> {
+        let domain = self.cluster.domain(dmid).ok_or(ErrorCode::Failure)?;
+        let class = domain.class(classid).ok_or(ErrorCode::Failure)?;
+        Ok((domain, class))
+    }
+
+    /// Waits until this tracker knows what was just written (protocol.md 6.3).
+    async fn refresh(&self) {
+        if let Err(error) = self.ctx.refresh_cluster.send(crate::notices::RefreshCluster).await {
+            slog::warn!(self.ctx.log, "could not refresh the view of the cluster"; "error" => %error);
+        }
+    }
+}
+
+/// `1,2,3`.
+fn comma_list(devids: &[DevId]) -> String {
+    devids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}

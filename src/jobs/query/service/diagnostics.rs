@@ -1,0 +1,40 @@
+//! `clear_cache`, `noop`, `test`, `sleep`.
+
+use crate::jobs::query::Query;
+use crate::jobs::query::error::CommandResult;
+use crate::protocol::args::is_true;
+use crate::protocol::error_code::ErrorCode;
+use crate::protocol::response::Pairs;
+use std::time::Duration;
+
+/// Refreshes the view of the cluster and echoes the arguments.
+pub async fn clear_cache(query: &Query<'_>) -> CommandResult {
+    query.refresh().await;
+    let mut pairs = Pairs::new();
+    // `callid` is echoed by every reply already.
+    for (name, value) in query.args.pairs().iter().filter(|(name, _)| name != "callid") {
+        pairs.push(name, value);
+    }
+    Ok(pairs)
+}
+
+pub fn noop() -> CommandResult {
+    Ok(Pairs::new())
+}
+
+/// `crash` makes it fail, as a handler with an error would.
+pub fn test(query: &Query<'_>) -> CommandResult {
+    match query.args.flag("crash") {
+        true => Err(ErrorCode::Failure.into()),
+        false => Ok(Pairs::new()),
+    }
+}
+
+/// Answers after `duration` seconds (10 when missing or 0). Longer than `limits.request_timeout_ms` gives `failure`
+/// (protocol.md 12, defect 3).
+pub async fn sleep(query: &Query<'_>) -> CommandResult {
+    let asked = query.args.get("duration").is_some_and(|duration| is_true(duration));
+    let seconds = if asked { query.args.num("duration").clamp(0.0, 86_400.0) } else { 10.0 };
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+    Ok(Pairs::new())
+}

@@ -1,0 +1,4 @@
+//! Commands about the service itself: server settings, cache, diagnostics.
+
+pub mod diagnostics;
+pub mod settings;

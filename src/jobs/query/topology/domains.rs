@@ -1,0 +1,76 @@
+//! `create_domain`, `delete_domain`, `get_domains`.
+
+use crate::jobs::query::Query;
+use crate::jobs::query::error::{CommandError, CommandResult};
+use crate::protocol::error_code::ErrorCode;
+use crate::protocol::response::Pairs;
+use crate::store::{DeleteOutcome, StoreError, domains};
+use bstr::BString;
+
+pub async fn create(query: &Query<'_>) -> CommandResult {
+    let name: BString = query.args.truthy("domain").ok_or(ErrorCode::NoDomain)?.to_owned();
+    let created = {
+        let name = name.clone();
+        query.ctx.session.write(move |conn| domains::create(conn, name.as_ref())).await
+    };
+    match created {
+        Ok(_dmid) => {}
+        Err(StoreError::Duplicate) => return Err(ErrorCode::DomainExists.into()),
+        Err(error) => return Err(error.into()),
+    }
+    query.refresh().await;
+    Ok(named(&name))
+}
+
+pub async fn delete(query: &Query<'_>) -> CommandResult {
+    let name: BString = query.args.truthy("domain").ok_or(ErrorCode::NoDomain)?.to_owned();
+    let outcome = {
+        let name = name.clone();
+        query
+            .ctx
+            .session
+            .write(move |conn| match domains::find(conn, name.as_ref())? {
+                Some(dmid) => domains::delete(conn, dmid),
+                None => Ok(DeleteOutcome::Missing),
+            })
+            .await?
+    };
+    match outcome {
+        DeleteOutcome::Missing => return Err(ErrorCode::DomainNotFound.into()),
+        DeleteOutcome::HasFiles => return Err(ErrorCode::DomainHasFiles.into()),
+        DeleteOutcome::HasClasses => return Err(ErrorCode::DomainHasClasses.into()),
+        DeleteOutcome::Deleted | DeleteOutcome::NotEmpty => {}
+    }
+    query.refresh().await;
+    Ok(named(&name))
+}
+
+/// `name` comes first and `mindevcount` last within each class: an old client takes them by position (protocol.md 4).
+pub fn get(query: &Query<'_>) -> CommandResult {
+    let mut pairs = Pairs::new();
+    pairs.push_display("domains", query.cluster.domains.len());
+    for (n, domain) in (1..).zip(query.cluster.domains.values()) {
+        pairs.push(format!("domain{n}"), &domain.name);
+        pairs.push_display(format!("domain{n}classes"), domain.classes.len());
+        for (m, class) in (1..).zip(&domain.classes) {
+            let prefix = format!("domain{n}class{m}");
+            pairs.push(format!("{prefix}name"), &class.name);
+            pairs.push(format!("{prefix}replpolicy"), class.policy_text());
+            pairs.push(format!("{prefix}hashtype"), class.hashtype.map_or("NONE", |hashtype| hashtype.name()));
+            pairs.push_display(format!("{prefix}mindevcount"), class.mindevcount);
+        }
+    }
+    Ok(pairs)
+}
+
+fn named(name: &BString) -> Pairs {
+    let mut pairs = Pairs::new();
+    pairs.push("domain", name);
+    pairs
+}
+
+/// The dmid of a domain by the database's own equality, for commands that do not trust the cache.
+pub(super) async fn find_in_database(query: &Query<'_>, name: &BString) -> Result<crate::ids::Dmid, CommandError> {
+    let found = query.ctx.session.read(|conn| domains::find(conn, name.as_ref()))?;
+    found.ok_or_else(|| ErrorCode::DomainNotFound.into())
+}

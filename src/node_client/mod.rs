@@ -1,0 +1,14 @@
+//! Talking to storage nodes over HTTP: sizes, digests, directories, deletion, copies from node to node.
+//!
+//! One [`NodeClient`] per worker thread: it keeps connections and belongs to the runtime of its thread. Every wait has a
+//! limit. Nothing here decides anything about a file; nothing here knows the database.
+//! Source: storage-node.md 3–5, jobs.md 3 and 7.6.
+
+mod copy;
+mod directories;
+mod error;
+mod http;
+
+pub use copy::{Copy, CopyReport};
+pub use error::{CopyError, NodeError};
+pub use http::{Deleted, NodeClient};

@@ -1,0 +1,29 @@
+//! The running tracker: actors, the sockets of clients, start and stop. What is done stands in `jobs`.
+//!
+//! ```text
+//! Supervisor                owns all; decides from events; never does I/O
+//!  ├─ ClientListener        accepts clients; one ClientConnection each
+//!  ├─ Monitor               own arbiter; DbMonitor and MainMonitor ticks
+//!  │    └─ MonitorJustRan ─► Supervisor: the first one starts the pools
+//!  ├─ JobMaster             own arbiter; claims rows, hands them to workers
+//!  └─ WorkerPool per job    starts, watches, replaces and stops workers
+//!       └─ worker ×n        own arbiter, own database session, own HTTP client
+//! ```
+
+pub mod admin;
+pub mod batch;
+pub mod connection;
+pub mod job_master;
+pub mod job_worker;
+pub mod listener;
+pub mod monitor;
+pub mod pool;
+pub mod query_worker;
+pub mod seat;
+pub mod start;
+pub mod supervisor;
+
+pub use start::{RunningTracker, StartError, start};
+
+/// What `!version` answers: tools expect it to begin with the version of the reference that we replace.
+pub const VERSION: &str = concat!("2.73-mogilefs-rs-", env!("CARGO_PKG_VERSION"));

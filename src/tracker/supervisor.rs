@@ -1,0 +1,391 @@
+//! `Supervisor`: owns everything that runs in a tracker and decides from events. It never does I/O.
+//!
+//! At start it has a [`ClientListener`] and a Monitor; the first [`MonitorJustRan`] makes it set the minimum workers and
+//! start the pools. Stopping is a list of steps, each with a deadline.
+
+use super::job_master::JobMaster;
+use super::job_worker::{DeleteJob, JobWorker, ReplicateJob};
+use super::listener::{ClientListener, ListenerConfig, StopListening};
+use super::monitor::{Monitor, MonitorJustRan};
+use super::pool::{Drain, GetReport, PoolConfig, PoolReport, Roster, SetDesired, WORKERS_MAX, WorkerPool};
+use super::query_worker::{OpenContext, QueryWorker};
+use crate::clock::new_chance;
+use crate::cluster::ClusterView;
+use crate::job_kind::JobKind;
+use crate::jobs::context::JobContext;
+use crate::metrics::Metrics;
+use crate::node_client::NodeClient;
+use crate::notices::{RefreshCluster, WakeJobs};
+use crate::settings::Settings;
+use crate::store::{Backend, Store};
+use actix::dev::ToEnvelope;
+use actix::{
+    Actor, Addr, Arbiter, AsyncContext, Context, Handler, MailboxError, Message, MessageResult, Recipient,
+    ResponseFuture,
+};
+use futures::future::BoxFuture;
+use slog::{Logger, o};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Query workers on a database server: their answers are waited for.
+const QUERY_WORKERS_ON_SERVER: usize = 20;
+
+/// What a Supervisor is made of.
+pub struct SupervisorConfig {
+    pub settings: Arc<Settings>,
+    pub store: Store,
+    pub sockets: Vec<std::net::TcpListener>,
+    pub view: ClusterView,
+    pub metrics: Metrics,
+    pub log: Logger,
+    /// Becomes true when the tracker has stopped.
+    pub stopped: watch::Sender<bool>,
+}
+
+/// How the Supervisor talks to a pool, whatever its workers are.
+struct PoolLink {
+    desire: Recipient<SetDesired>,
+    report: Recipient<GetReport>,
+    drain: Recipient<Drain>,
+    desired: usize,
+    /// Had workers once: shown by `!jobs` from then on.
+    ever_started: bool,
+}
+
+/// The actor.
+pub struct Supervisor {
+    config: SupervisorConfig,
+    pools: BTreeMap<JobKind, PoolLink>,
+    monitor: Option<Roster<Monitor>>,
+    job_master: Option<Roster<JobMaster>>,
+    listener: Option<Addr<ClientListener>>,
+    listener_arbiter: Arbiter,
+    monitor_has_run: bool,
+    stopping: bool,
+}
+
+impl Supervisor {
+    pub fn new(config: SupervisorConfig) -> Self {
+        Self {
+            config,
+            pools: BTreeMap::new(),
+            monitor: None,
+            job_master: None,
+            listener: None,
+            listener_arbiter: Arbiter::new(),
+            monitor_has_run: false,
+            stopping: false,
+        }
+    }
+
+    /// Workers that a kind has once the monitor has run.
+    fn minimum_workers(&self, kind: JobKind) -> usize {
+        let tracker = &self.config.settings.tracker;
+        match kind {
+            JobKind::Monitor => 1,
+            JobKind::JobMaster => usize::from(tracker.job_master),
+            JobKind::QueryWorker if tracker.query_workers > 0 => tracker.query_workers,
+            JobKind::QueryWorker => match self.config.store.backend() {
+                Backend::Sqlite => std::thread::available_parallelism().map_or(2, usize::from) * 2,
+                _ => QUERY_WORKERS_ON_SERVER,
+            },
+            JobKind::Replicate if tracker.job_master => tracker.replicate_workers,
+            JobKind::Delete if tracker.job_master => tracker.delete_workers,
+            JobKind::Replicate | JobKind::Delete | JobKind::Fsck | JobKind::Reaper => 0,
+        }
+    }
+
+    fn start_pool<W>(
+        &mut self,
+        kind: JobKind,
+        factory: impl Fn(super::seat::Seat) -> W + Send + Sync + 'static,
+    ) -> Roster<W>
+    where
+        W: Actor<Context = Context<W>> + Handler<super::seat::Heartbeat> + Handler<super::seat::Retire>,
+        Context<W>: ToEnvelope<W, super::seat::Heartbeat> + ToEnvelope<W, super::seat::Retire>,
+    {
+        let (pool, roster) = WorkerPool::new(PoolConfig {
+            kind,
+            silence_max: kind.silence_max(),
+            factory: Arc::new(factory),
+            metrics: self.config.metrics.clone(),
+            log: self.config.log.clone(),
+        });
+        let pool = pool.start();
+        let link = PoolLink {
+            desire: pool.clone().recipient(),
+            report: pool.clone().recipient(),
+            drain: pool.recipient(),
+            desired: 0,
+            ever_started: false,
+        };
+        self.pools.insert(kind, link);
+        roster
+    }
+
+    fn set_desired(&mut self, kind: JobKind, desired: usize) {
+        if let Some(link) = self.pools.get_mut(&kind) {
+            link.desired = desired;
+            link.ever_started |= desired > 0;
+            link.desire.do_send(SetDesired(desired));
+        }
+    }
+
+    fn start_children(&mut self, ctx: &mut Context<Self>) {
+        let open = self.context_opener(ctx);
+        let (store, settings, view) =
+            (self.config.store.clone(), self.config.settings.clone(), self.config.view.clone());
+        let (metrics, log) = (self.config.metrics.clone(), self.config.log.clone());
+
+        let just_ran: Recipient<MonitorJustRan> = ctx.address().recipient();
+        let monitor = {
+            let (store, settings, view, log) =
+                (store.clone(), settings.clone(), view.clone(), log.new(o!("job" => "monitor")));
+            move |seat| {
+                let (store, settings, view) = (store.clone(), settings.clone(), view.clone());
+                Monitor::new(seat, store, settings, view, just_ran.clone(), log.clone())
+            }
+        };
+        self.monitor = Some(self.start_pool(JobKind::Monitor, monitor));
+
+        let master_log = log.new(o!("job" => "job_master"));
+        let job_master = self.start_pool(JobKind::JobMaster, move |seat| {
+            let (store, settings, view) = (store.clone(), settings.clone(), view.clone());
+            JobMaster::new(seat, store, settings, view, &metrics, master_log.clone())
+        });
+        self.job_master = Some(job_master.clone());
+
+        let (query_open, query_log) = (open.clone(), log.new(o!("job" => "queryworker")));
+        let workers = self.start_pool(JobKind::QueryWorker, move |seat| {
+            QueryWorker::new(seat, query_open.clone(), query_log.clone())
+        });
+        let (replicate_open, replicate_log) = (open.clone(), log.new(o!("job" => "replicate")));
+        let replicate_master = job_master.clone();
+        self.start_pool(JobKind::Replicate, move |seat| {
+            JobWorker::<ReplicateJob>::new(
+                seat,
+                replicate_open.clone(),
+                replicate_master.clone(),
+                replicate_log.clone(),
+            )
+        });
+        let delete_log = log.new(o!("job" => "delete"));
+        self.start_pool(JobKind::Delete, move |seat| {
+            JobWorker::<DeleteJob>::new(seat, open.clone(), job_master.clone(), delete_log.clone())
+        });
+
+        self.start_listener(workers, ctx);
+        self.set_desired(JobKind::Monitor, 1);
+    }
+
+    /// Opens what a worker needs, inside its own thread.
+    fn context_opener(&self, ctx: &mut Context<Self>) -> OpenContext {
+        let (store, settings) = (self.config.store.clone(), self.config.settings.clone());
+        let (view, metrics, log) = (self.config.view.clone(), self.config.metrics.clone(), self.config.log.clone());
+        let wake_jobs: Recipient<WakeJobs> = ctx.address().recipient();
+        let refresh_cluster: Recipient<RefreshCluster> = ctx.address().recipient();
+        Arc::new(move || {
+            Ok(JobContext {
+                session: store.session()?,
+                nodes: NodeClient::new(&settings.storage, log.clone()),
+                view: view.clone(),
+                settings: settings.clone(),
+                metrics: metrics.clone(),
+                log: log.clone(),
+                chance: RefCell::new(new_chance()),
+                wake_jobs: wake_jobs.clone(),
+                refresh_cluster: refresh_cluster.clone(),
+            })
+        })
+    }
+
+    fn start_listener(&mut self, workers: Roster<QueryWorker>, ctx: &mut Context<Self>) {
+        let config = ListenerConfig {
+            sockets: std::mem::take(&mut self.config.sockets),
+            limits: self.config.settings.limits.clone(),
+            workers,
+            supervisor: ctx.address(),
+            metrics: self.config.metrics.clone(),
+            log: self.config.log.new(o!("part" => "listener")),
+        };
+        let listener =
+            ClientListener::start_in_arbiter(&self.listener_arbiter.handle(), move |_ctx| ClientListener::new(config));
+        self.listener = Some(listener);
+    }
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.start_children(ctx);
+    }
+}
+
+impl Handler<MonitorJustRan> for Supervisor {
+    type Result = ();
+
+    /// The first one sets the minimum workers and so starts the pools; later ones only show that the monitor lives.
+    fn handle(&mut self, _: MonitorJustRan, _ctx: &mut Self::Context) {
+        if self.monitor_has_run || self.stopping {
+            return;
+        }
+        self.monitor_has_run = true;
+        slog::info!(self.config.log, "first monitor round is complete; starting workers");
+        for kind in JobKind::ALL {
+            self.set_desired(kind, self.minimum_workers(kind));
+        }
+    }
+}
+
+impl Handler<WakeJobs> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: WakeJobs, _ctx: &mut Self::Context) {
+        let master = self.job_master.as_ref().and_then(|roster| roster.borrow().first().map(|one| one.addr.clone()));
+        if let Some(master) = master {
+            master.do_send(WakeJobs);
+        }
+    }
+}
+
+impl Handler<RefreshCluster> for Supervisor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: RefreshCluster, _ctx: &mut Self::Context) -> Self::Result {
+        let monitor = self.monitor.as_ref().and_then(|roster| roster.borrow().first().map(|one| one.addr.clone()));
+        let log = self.config.log.clone();
+        Box::pin(async move {
+            let Some(monitor) = monitor else { return };
+            if let Err(error) = monitor.send(RefreshCluster).await {
+                slog::warn!(log, "monitor could not refresh"; "error" => %error);
+            }
+        })
+    }
+}
+
+/// What `!jobs` shows of one kind of worker.
+pub type JobReport = PoolReport;
+
+/// Ask for all kinds that have had workers, in alphabetical order.
+#[derive(Message, Clone, Copy, Debug)]
+#[rtype(result = "Vec<JobReport>")]
+pub struct GetJobs;
+
+impl Handler<GetJobs> for Supervisor {
+    type Result = ResponseFuture<Vec<JobReport>>;
+
+    fn handle(&mut self, _: GetJobs, _ctx: &mut Self::Context) -> Self::Result {
+        let mut shown: Vec<_> = self.pools.iter().filter(|(_, link)| link.ever_started).collect();
+        shown.sort_by_key(|(kind, _)| kind.name());
+        let questions: Vec<_> = shown.into_iter().map(|(_, link)| link.report.send(GetReport)).collect();
+        Box::pin(async move {
+            let reports: Vec<Result<PoolReport, MailboxError>> = futures::future::join_all(questions).await;
+            reports.into_iter().flatten().collect()
+        })
+    }
+}
+
+/// Change the number of workers of a kind, as `!want` does. Answers the line for the operator.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "String")]
+pub struct Want {
+    pub count: usize,
+    pub job: String,
+}
+
+impl Handler<Want> for Supervisor {
+    type Result = MessageResult<Want>;
+
+    fn handle(&mut self, Want { count, job }: Want, _ctx: &mut Self::Context) -> Self::Result {
+        MessageResult(self.want(count, &job))
+    }
+}
+
+impl Supervisor {
+    fn want(&mut self, count: usize, job: &str) -> String {
+        if !self.monitor_has_run {
+            return "ERROR: Monitor has not completed initial run yet\n".to_owned();
+        }
+        let Ok(kind) = job.parse::<JobKind>() else {
+            let valid: Vec<_> = JobKind::ALL.iter().map(|kind| kind.name()).collect();
+            return format!("ERROR: Invalid class '{job}'.  Valid classes: {}", valid.join(", "));
+        };
+        if !self.pools.contains_key(&kind) {
+            return format!("ERROR: This version has no '{job}' workers");
+        }
+        let count = count.min(WORKERS_MAX);
+        let single = matches!(kind, JobKind::Monitor | JobKind::JobMaster);
+        if !single || count <= 1 {
+            self.set_desired(kind, count);
+        }
+        format!("Now desiring {count} children doing '{job}'.")
+    }
+}
+
+/// Stop the tracker in order.
+#[derive(Message, Clone, Copy, Debug)]
+#[rtype(result = "()")]
+pub struct StopTracker;
+
+impl Handler<StopTracker> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: StopTracker, ctx: &mut Self::Context) {
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        slog::info!(self.config.log, "stopping");
+        let drain = |kind: JobKind| -> BoxFuture<'static, ()> {
+            let drained = self.pools.get(&kind).map(|link| link.drain.send(Drain));
+            Box::pin(async move {
+                if let Some(drained) = drained {
+                    let _mailbox = drained.await;
+                }
+            })
+        };
+        let closed = self.listener.as_ref().map(|listener| listener.send(StopListening));
+        let clients: BoxFuture<'static, ()> = Box::pin(async move {
+            if let Some(closed) = closed {
+                let _mailbox = closed.await;
+            }
+        });
+        let jobs = [drain(JobKind::Replicate), drain(JobKind::Delete)];
+        let jobs: BoxFuture<'static, ()> = Box::pin(async move {
+            futures::future::join_all(jobs).await;
+        });
+        let steps: Vec<Step> = vec![
+            ("answering clients", Duration::from_secs(5), clients),
+            ("claiming work", Duration::from_secs(2), drain(JobKind::JobMaster)),
+            ("finishing jobs", Duration::from_secs(10), jobs),
+            ("query workers", Duration::from_secs(2), drain(JobKind::QueryWorker)),
+            ("monitor", Duration::from_secs(2), drain(JobKind::Monitor)),
+        ];
+        let (store, log, stopped) = (self.config.store.clone(), self.config.log.clone(), self.config.stopped.clone());
+        let arbiter = self.listener_arbiter.handle();
+        ctx.spawn(actix::fut::wrap_future(async move {
+            run_steps(steps, &log).await;
+            arbiter.stop();
+            store.close();
+            slog::info!(log, "stopped");
+            stopped.send_replace(true);
+        }));
+    }
+}
+
+/// Name, deadline, work.
+type Step = (&'static str, Duration, BoxFuture<'static, ()>);
+
+/// One step after the other; what is not done by its deadline is named and left behind.
+async fn run_steps(steps: Vec<Step>, log: &Logger) {
+    for (name, deadline, step) in steps {
+        if tokio::time::timeout(deadline, step).await.is_err() {
+            slog::warn!(log, "did not finish in time; going on"; "step" => name,
+                "deadline_ms" => u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! All integration tests in one binary: lines in, lines out, on real sockets, real databases and real files.
+//!
+//! `support` has the world (databases, trackers and nodes as processes of their own); the modules speak to it as users do.
+
+mod support;
+
+mod admin;
+mod conformance;
+mod recovery;
+mod replication;

@@ -1,0 +1,108 @@
+//! Our program as a process: its log is read, and it is killed with the test.
+
+use super::PATIENCE;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+
+/// A running process of ours.
+pub struct Process {
+    child: Child,
+    log: Arc<Log>,
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<serde_json::Value>>,
+    grown: Condvar,
+}
+
+impl Process {
+    /// Starts `mogilefs` with these arguments; logs as JSON.
+    pub fn start(args: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_mogilefs"))
+            .args(args)
+            .args(["--set", "log.format=json", "--set", "log.level=debug"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("our program starts");
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let log: Arc<Log> = Arc::default();
+        let reader = log.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let value = serde_json::from_str(&line).unwrap_or_else(|_| serde_json::json!({ "msg": line }));
+                reader.lines.lock().expect("lock").push(value);
+                reader.grown.notify_all();
+            }
+        });
+        Self { child, log }
+    }
+
+    /// Waits for a log line with this message and gives the value of one of its fields.
+    pub fn logged(&self, message: &str, field: &str) -> String {
+        let lines = self.log.lines.lock().expect("lock");
+        let found = |lines: &Vec<serde_json::Value>| {
+            lines.iter().find(|line| line["msg"].as_str() == Some(message)).map(|line| match &line[field] {
+                serde_json::Value::String(text) => text.clone(),
+                other => other.to_string(),
+            })
+        };
+        let (lines, timeout) =
+            self.log.grown.wait_timeout_while(lines, PATIENCE, |lines| found(lines).is_none()).expect("lock");
+        assert!(!timeout.timed_out(), "not logged: {message:?}; the log has {:#?}", *lines);
+        found(&lines).expect("just found")
+    }
+
+    /// How often a message was logged.
+    pub fn count_logged(&self, message: &str) -> usize {
+        self.log.lines.lock().expect("lock").iter().filter(|line| line["msg"].as_str() == Some(message)).count()
+    }
+
+    /// An address that was logged.
+    pub fn logged_address(&self, message: &str, field: &str) -> SocketAddr {
+        self.logged(message, field).parse().expect("an address")
+    }
+
+    /// SIGKILL: no chance to tidy up.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+    }
+
+    /// SIGTERM; gives the exit code.
+    pub fn terminate(&mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signal");
+        self.child.wait().expect("wait").code()
+    }
+
+    /// The exit code, when it has ended by itself.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.child.wait().expect("wait").code()
+    }
+
+    /// Resident memory in KiB, from /proc.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("process lives");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+        line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _killed = self.child.kill();
+        let _waited = self.child.wait();
+        if std::thread::panicking() {
+            let lines = self.log.lines.lock().expect("lock");
+            for line in lines.iter().rev().take(60).rev() {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
