@@ -18,7 +18,12 @@ impl Session {
 
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.reader.get_mut().write_all(bytes).expect("tracker reads");
+        self.try_send(bytes).expect("tracker reads");
+    }
+
+    /// Sends bytes to a tracker that may hang up meanwhile.
+    pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.reader.get_mut().write_all(bytes)
     }
 
     /// One line without its CR LF, which must be there.
