@@ -302,6 +302,9 @@ on_every_database!(
     c93_checksums,
     c94_locks_exclude,
     locks_of_one_session,
+    c95_c98_lock_rows_of_others,
+    c97_c101_lost_connection,
+    a_panic_takes_nothing_with_it,
     concurrent_writers_lose_nothing,
     closed_store_refuses,
 );
@@ -362,7 +365,8 @@ async fn c05_missing_schema_is_version_0(f: &Fixture) {
 }
 
 async fn c10_interrupted_setup_is_completed(f: &Fixture) {
-    f.sql("DELETE FROM server_settings; DROP TABLE checksum; DROP TABLE file_to_queue; DROP TABLE file_to_delete2").await;
+    f.sql("DELETE FROM server_settings; DROP TABLE checksum; DROP TABLE file_to_queue; DROP TABLE file_to_delete2")
+        .await;
     f.domain_with_class().await;
     assert_eq!(Store::setup(&f.database.settings), Ok(SetupOutcome::Created));
     f.has_not("checksum");
@@ -392,8 +396,10 @@ async fn c12_c13_c14_explicit_fids(f: &Fixture) {
     f.file(700, "f").await;
     assert_eq!(register(700, "k").await, Err(StoreError::Duplicate));
     f.has_not("tempfile WHERE fid = 700");
-    f.sql("INSERT INTO file_to_delete2 (fid, nexttry) VALUES (800, 1); INSERT INTO file_on (fid, devid) VALUES (900, 1)")
-        .await;
+    f.sql(
+        "INSERT INTO file_to_delete2 (fid, nexttry) VALUES (800, 1); INSERT INTO file_on (fid, devid) VALUES (900, 1)",
+    )
+    .await;
     assert_eq!(register(800, "k").await, Err(StoreError::Duplicate));
     assert_eq!(register(900, "k").await, Err(StoreError::Duplicate));
     f.has("tempfile");
@@ -412,8 +418,10 @@ async fn c15_c16_counter_behind_the_files(f: &Fixture) {
 
 async fn c18_counter_is_raised_at_start(f: &Fixture) {
     f.file(99, "k").await;
-    f.sql("INSERT INTO file_to_delete2 (fid, nexttry) VALUES (100, 1); INSERT INTO file_on (fid, devid) VALUES (101, 1)")
-        .await;
+    f.sql(
+        "INSERT INTO file_to_delete2 (fid, nexttry) VALUES (100, 1); INSERT INTO file_on (fid, devid) VALUES (101, 1)",
+    )
+    .await;
     let reopened = f.database.open();
     f.has_not("tempfile");
     assert_eq!(f.upload("a").await, Fid(102));
@@ -606,12 +614,10 @@ async fn c41_list_after(f: &Fixture) {
 }
 
 fn list(f: &Fixture, prefix: &str, after: &str, limit: i64, case_sensitive: bool) -> Vec<String> {
-    f.get(|conn| {
-        files::list_keys(conn, Dmid(1), BStr::new(prefix), BStr::new(after), limit, case_sensitive)
-    })
-    .iter()
-    .map(BString::to_string)
-    .collect()
+    f.get(|conn| files::list_keys(conn, Dmid(1), BStr::new(prefix), BStr::new(after), limit, case_sensitive))
+        .iter()
+        .map(BString::to_string)
+        .collect()
 }
 
 async fn c43_prefixes_are_literal(f: &Fixture) {
@@ -924,11 +930,8 @@ async fn c73_c74_reschedule(f: &Fixture) {
 
 async fn c75_c76_wake_all(f: &Fixture) {
     let now = f.now();
-    f.sql(&format!(
-        "INSERT INTO file_to_replicate (fid, nexttry) VALUES (1, {}), (2, {PARKED}), (3, 0)",
-        now + 50
-    ))
-    .await;
+    f.sql(&format!("INSERT INTO file_to_replicate (fid, nexttry) VALUES (1, {}), (2, {PARKED}), (3, 0)", now + 50))
+        .await;
     assert_eq!(f.get(queues::replicate::deferred_count), 1);
     assert_eq!(f.done(queues::replicate::wake_all).await, 2);
     assert_eq!(f.count(&format!("file_to_replicate WHERE nexttry >= {now} AND nexttry <= {}", now + 2)), 2);
@@ -1019,7 +1022,8 @@ async fn c83_c85_classes(f: &Fixture) {
     let create = |name: &'static str, fields: ClassFields| {
         f.write(move |conn| classes::create(conn, Dmid(1), BStr::new(name), &fields))
     };
-    let full = ClassFields { mindevcount: 3, replpolicy: Some("HostsPerNetwork()".to_owned()), hashtype: Some(Some(1)) };
+    let full =
+        ClassFields { mindevcount: 3, replpolicy: Some("HostsPerNetwork()".to_owned()), hashtype: Some(Some(1)) };
     assert_eq!(create("two", full).await, Ok(ClassId(2)));
     assert_eq!(create("two", fields(2)).await, Err(StoreError::Duplicate));
     assert_eq!(create("default", fields(2)).await, Ok(ClassId(0)));
@@ -1093,8 +1097,7 @@ async fn c86_hosts(f: &Fixture) {
 
 /// C88 holds by construction: only known statuses can be said.
 async fn c87_c88_c89_devices(f: &Fixture) {
-    let create =
-        |devid| f.write(move |conn| devices::create(conn, DevId(devid), HostId(1), DeviceStatus::Alive));
+    let create = |devid| f.write(move |conn| devices::create(conn, DevId(devid), HostId(1), DeviceStatus::Alive));
     assert_eq!(create(1).await, Ok(()));
     assert_eq!(create(1).await, Err(StoreError::Duplicate));
     assert_eq!(create(2).await, Ok(()));
@@ -1154,6 +1157,86 @@ async fn locks_of_one_session(f: &Fixture) {
         second.release().await;
     });
     assert!(granted.expect("asked").is_some());
+}
+
+/// SQLite: rows of other processes and hosts.
+async fn c95_c98_lock_rows_of_others(f: &Fixture) {
+    if f.backend() != Backend::Sqlite {
+        return;
+    }
+    let here = gethostname::gethostname().to_string_lossy().into_owned();
+    let hold = async |hostname: &str, pid: u32, age_secs: i64| {
+        let acquired = f.now() - age_secs;
+        f.sql(&format!(
+            "DELETE FROM lock; INSERT INTO lock (lockid, hostname, pid, acquiredat) \
+             VALUES (880850639, '{hostname}', {pid}, {acquired})"
+        ))
+        .await;
+    };
+    let ask = |wait_ms| f.session.try_lock("test-lock", Duration::from_millis(wait_ms));
+
+    hold("elsewhere", 1, 10).await;
+    let started = Instant::now();
+    assert!(ask(300).await.expect("asked").is_none());
+    assert!(started.elapsed() >= Duration::from_millis(300));
+    hold("elsewhere", 1, 3602).await;
+    assert!(ask(0).await.expect("asked").expect("stolen").release().await);
+    f.has_not("lock");
+
+    let mut process = std::process::Command::new("sleep").arg("60").spawn().expect("a process");
+    hold(&here, process.id(), 1).await;
+    assert!(ask(0).await.expect("asked").is_none());
+    process.kill().expect("killed");
+    process.wait().expect("ended");
+    let guard = ask(2000).await.expect("asked").expect("its holder is gone");
+    f.has(&format!("lock WHERE lockid = 880850639 AND pid = {} AND hostname = '{here}'", std::process::id()));
+    drop(guard);
+
+    hold(&here, std::process::id(), 1).await;
+    assert!(ask(0).await.expect("asked").expect("left by an earlier process").release().await);
+}
+
+/// Servers: a cut connection is replaced, and its locks are known to be lost.
+async fn c97_c101_lost_connection(f: &Fixture) {
+    let (own_id, kill) = match f.backend() {
+        Backend::Sqlite => return,
+        Backend::Mysql => ("SELECT CONNECTION_ID() AS n", "KILL {id}"),
+        Backend::Postgres => ("SELECT pg_backend_pid()::bigint AS n", "SELECT pg_terminate_backend({id})"),
+    };
+    let other = f.store.session().expect("a session");
+    let cut = || {
+        let id = f.get(|conn| Ok(diesel::sql_query(own_id).get_result::<Count>(conn)?)).n;
+        let statement = kill.replace("{id}", &id.to_string());
+        other.read(|conn| conn.batch_execute(&statement).map_err(StoreError::from)).expect("killed");
+    };
+    cut();
+    f.has("server_settings");
+    cut();
+    assert_eq!(f.write(|conn| file_on::add(conn, Fid(1), DevId(1))).await, Ok(true));
+
+    let guard = f.session.try_lock("test-lock", Duration::ZERO).await.expect("asked").expect("free");
+    cut();
+    let refused = f.write(|conn| file_on::add(conn, Fid(2), DevId(1))).await;
+    assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains("1 locks")), "{refused:?}");
+    assert!(!guard.is_held());
+    assert!(!guard.release().await);
+    assert_eq!(f.write(|conn| file_on::add(conn, Fid(2), DevId(1))).await, Ok(true));
+    assert!(other.try_lock("test-lock", Duration::from_secs(5)).await.expect("asked").is_some());
+}
+
+/// A write that panics is an error of its caller (on servers: the panic itself), and the next one works.
+async fn a_panic_takes_nothing_with_it(f: &Fixture) {
+    use futures::FutureExt as _;
+    let panicking = f.write(|conn| -> StoreResult<()> {
+        file_on::add(conn, Fid(1), DevId(1))?;
+        panic!("on purpose")
+    });
+    let good = f.write(|conn| file_on::add(conn, Fid(2), DevId(1)));
+    let (panicked, good) = futures::join!(std::panic::AssertUnwindSafe(panicking).catch_unwind(), good);
+    assert!(!matches!(panicked, Ok(Ok(()))));
+    assert_eq!(good, Ok(true));
+    f.has_not("file_on WHERE fid = 1");
+    f.has("file_on WHERE fid = 2");
 }
 
 /// Writes of many threads, some of which fail: what was answered is there after reopening, and nothing else.
