@@ -2,6 +2,8 @@
 //! SQLite always; MySQL/MariaDB and PostgreSQL if this was built with their features and `MOGILEFS_TEST_MYSQL_URL` or
 //! `MOGILEFS_TEST_POSTGRES_URL` names a database of a server on which test databases may be created.
 //!
+//! Locks of MySQL belong to the server, not to a database: each test uses names of its own.
+//!
 //! Each statement is a function that runs on a database of its own, as `<backend>::<statement>`.
 
 use bstr::{BStr, BString};
@@ -1214,14 +1216,14 @@ async fn c97_c101_lost_connection(f: &Fixture) {
     cut();
     assert_eq!(f.write(|conn| file_on::add(conn, Fid(1), DevId(1))).await, Ok(true));
 
-    let guard = f.session.try_lock("test-lock", Duration::ZERO).await.expect("asked").expect("free");
+    let guard = f.session.try_lock("cut-lock", Duration::ZERO).await.expect("asked").expect("free");
     cut();
     let refused = f.write(|conn| file_on::add(conn, Fid(2), DevId(1))).await;
     assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains("1 locks")), "{refused:?}");
     assert!(!guard.is_held());
     assert!(!guard.release().await);
     assert_eq!(f.write(|conn| file_on::add(conn, Fid(2), DevId(1))).await, Ok(true));
-    assert!(other.try_lock("test-lock", Duration::from_secs(5)).await.expect("asked").is_some());
+    assert!(other.try_lock("cut-lock", Duration::from_secs(5)).await.expect("asked").is_some());
 }
 
 /// A write that panics is an error of its caller (on servers: the panic itself), and the next one works.
