@@ -22,3 +22,5 @@ pub mod settings;
 
 pub mod cluster;
 pub mod protocol;
+
+pub mod node;
