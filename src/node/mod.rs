@@ -1,0 +1,159 @@
+//! The storage node: files of devices over HTTP, sizes, checksums and utilisation over the side channel, usage files.
+//!
+//! Source of the behaviour: storage-node.md. It knows nothing of trackers or the database, never creates a device
+//! directory, and never answers success for an upload that is not complete in its place.
+
+mod answer;
+mod blocking;
+mod body;
+mod byte_range;
+mod delete;
+mod devices;
+mod digest;
+mod fetch;
+mod http;
+mod mounts;
+mod path;
+mod pulse;
+mod serve;
+mod side_channel;
+mod side_command;
+mod sweep;
+mod temp_file;
+mod upload;
+mod usage;
+mod utilisation;
+
+use crate::settings::NodeSettings;
+use devices::DeviceList;
+use digest::DigestLimits;
+use slog::{Logger, info, o};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Why a node could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeStartError {
+    #[error("document root {path} cannot be used (setting node.docroot): {source}")]
+    Docroot { path: PathBuf, source: io::Error },
+    #[error("cannot listen on {address} (setting {setting}): {source}")]
+    Listen { setting: &'static str, address: String, source: io::Error },
+}
+
+/// What all connections and background tasks of a node share.
+pub(crate) struct NodeShared {
+    /// Above the device directories, without symbolic links.
+    docroot: PathBuf,
+    /// Sync file and directory before an upload is answered.
+    sync: bool,
+    idle_timeout: Duration,
+    started: SystemTime,
+    devices: DeviceList,
+    digest_limits: DigestLimits,
+    /// The latest utilisation group, as sent to `watch` connections; empty before the first.
+    utilisation: watch::Sender<Arc<str>>,
+    log: Logger,
+}
+
+/// A node at work. Dropping it stops it too, but without waiting for running requests.
+#[must_use = "a node stops when this is dropped"]
+pub struct RunningNode {
+    /// Where HTTP is served; the port is the real one if 0 was asked for.
+    pub http_addr: SocketAddr,
+    /// Where the side channel is served; the port is the real one if 0 was asked for.
+    pub side_channel_addr: SocketAddr,
+    stop: watch::Sender<bool>,
+    listeners: Vec<JoinHandle<()>>,
+    background: Background,
+}
+
+/// Tasks that end when their work is no longer wanted.
+struct Background(Vec<JoinHandle<()>>);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl RunningNode {
+    /// Stops accepting, lets running requests finish for a few seconds, then cuts what is left.
+    pub async fn stop(self) {
+        // No receiver is left only if both listeners have ended already.
+        let _ = self.stop.send(true);
+        for listener in self.listeners {
+            // A listener that panicked has nothing left to finish.
+            let _ = listener.await;
+        }
+        drop(self.background);
+    }
+}
+
+/// Starts a node on the current runtime, which must run local tasks (an actix-rt system or arbiter).
+///
+/// When it returns, both ports are open and every device directory has a usage file.
+///
+/// # Errors
+/// The document root is missing or is no directory; an address cannot be used.
+pub async fn start(settings: &NodeSettings, log: Logger) -> Result<RunningNode, NodeStartError> {
+    let docroot = usable_docroot(settings)?;
+    let http = listen("node.http_listen", &settings.http_listen).await?;
+    let side_channel = listen("node.side_channel_listen", &settings.side_channel_listen).await?;
+    let (http_addr, side_channel_addr) = (local_addr(&http)?, local_addr(&side_channel)?);
+    let shared = Arc::new(NodeShared {
+        docroot,
+        sync: settings.sync,
+        idle_timeout: Duration::from_millis(settings.idle_timeout_ms),
+        started: SystemTime::now(),
+        devices: DeviceList::default(),
+        digest_limits: DigestLimits::default(),
+        utilisation: watch::Sender::new(Arc::from("")),
+        log: log.new(o!("role" => "node")),
+    });
+    let mut usage = usage::UsageRounds::new(Arc::clone(&shared));
+    usage.first_round().await;
+    let background = Background(vec![
+        actix_rt::spawn(usage.run(Duration::from_millis(settings.usage_interval_ms))),
+        actix_rt::spawn(sweep::run(Arc::clone(&shared))),
+        actix_rt::spawn(utilisation::run(Arc::clone(&shared))),
+    ]);
+    let stop = watch::Sender::new(false);
+    let listeners = vec![
+        actix_rt::spawn(http::listen(http, Arc::clone(&shared), stop.subscribe())),
+        actix_rt::spawn(side_channel::listen(side_channel, Arc::clone(&shared), stop.subscribe())),
+    ];
+    info!(shared.log, "storage node started"; "http" => %http_addr, "side_channel" => %side_channel_addr,
+        "docroot" => %shared.docroot.display(), "devices" => shared.devices.load().len());
+    Ok(RunningNode { http_addr, side_channel_addr, stop, listeners, background })
+}
+
+fn usable_docroot(settings: &NodeSettings) -> Result<PathBuf, NodeStartError> {
+    let failed = |source| NodeStartError::Docroot { path: settings.docroot.clone(), source };
+    let docroot = settings.docroot.canonicalize().map_err(failed)?;
+    match docroot.is_dir() {
+        true => Ok(docroot),
+        false => Err(failed(io::ErrorKind::NotADirectory.into())),
+    }
+}
+
+async fn listen(setting: &'static str, address: &str) -> Result<TcpListener, NodeStartError> {
+    TcpListener::bind(address).await.map_err(|source| NodeStartError::Listen {
+        setting,
+        address: address.to_owned(),
+        source,
+    })
+}
+
+fn local_addr(listener: &TcpListener) -> Result<SocketAddr, NodeStartError> {
+    listener.local_addr().map_err(|source| NodeStartError::Listen {
+        setting: "node",
+        address: "its own address".to_owned(),
+        source,
+    })
+}
