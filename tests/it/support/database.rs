@@ -106,6 +106,13 @@ impl Database {
         done.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
+    /// A connection that keeps everybody else out until it is dropped; SQLite only.
+    pub fn lock_exclusively(&self) -> SqliteConnection {
+        let mut connection = self.sqlite();
+        connection.batch_execute("BEGIN EXCLUSIVE").expect("the lock");
+        connection
+    }
+
     fn sqlite(&self) -> SqliteConnection {
         let path = self.url.strip_prefix("sqlite:").expect("a SQLite URL");
         let mut connection = SqliteConnection::establish(path).expect("open");

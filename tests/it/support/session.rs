@@ -1,7 +1,7 @@
 //! A client's connection to a tracker, as a terminal would be.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 pub struct Session {
@@ -66,7 +66,12 @@ impl Session {
     /// True if the tracker closes the connection without another byte.
     pub fn is_closed(&mut self) -> bool {
         let mut rest = Vec::new();
-        matches!(self.reader.read_to_end(&mut rest), Ok(0) | Err(_)) && rest.is_empty()
+        let is_over = match self.reader.read_to_end(&mut rest) {
+            Ok(_) => true,
+            // Still open, but silent.
+            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        };
+        is_over && rest.is_empty()
     }
 
     pub fn half_close(&self) {
