@@ -156,7 +156,7 @@ async fn serve(
     started: oneshot::Sender<Result<(), String>>,
     stop: oneshot::Receiver<()>,
 ) {
-    let node: Result<RunningNode, _> = node::start(&settings, log);
+    let node: Result<RunningNode, _> = node::start(&settings, log).await;
     let told = started.send(node.as_ref().map(|_| ()).map_err(ToString::to_string));
     if let (Ok(node), Ok(())) = (node, told) {
         // A sender that is dropped means stop as well.

@@ -1,7 +1,7 @@
 //! MogileFS anew: tracker, storage node and tools of the application-level distributed file system.
 //!
 //! The layers, from the ground up; a module uses its own folder and what stands above it in this list, never what stands
-//! below (`tests/it/layers.rs` draws the imports and fails on an upward one):
+//! below (`tests/layers.rs` draws the imports and fails on an upward one):
 //!
 //! 0. [`ids`], [`job_kind`], [`clock`], [`settings`], [`logging`], [`metrics`], [`notices`]: ground
 //! 1. [`cluster`], [`policy`], [`protocol`]: knowledge and words; pure, no I/O

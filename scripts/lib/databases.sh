@@ -103,16 +103,33 @@ make_server_directory() {
     fi
 }
 
-# Ends a server of ours: the polite signal, then KILL after ten seconds. Returns when the process is gone.
-stop_server() {
-    local pid=$1 signal=$2
-    kill -s "$signal" "$pid" 2>/dev/null || true
-    for _ in {1..100}; do
-        kill -0 "$pid" 2>/dev/null || break
-        sleep 0.1
+# Runs the command in the background, in a process group of its own, so that a ctrl-C in the terminal reaches it through
+# clean-up alone and its children can be ended with it. Sets background_pid, which is also the group's.
+start_in_group() {
+    set -m
+    "$@" &
+    background_pid=$!
+    set +m
+}
+
+# Waits until a process, or with a minus in front a group, is gone; fails after so many seconds. Polls: bash's `wait` can
+# hang for ever in a trap that interrupted another `wait`.
+wait_gone() {
+    local deadline=$((SECONDS + $2))
+    while kill -0 -- "$1" 2>/dev/null; do
+        [[ $SECONDS -lt $deadline ]] || return 1
+        sleep 0.05
     done
-    kill -s KILL "$pid" 2>/dev/null || true
-    wait "$pid" 2>/dev/null || true
+}
+
+# Ends a process or group of ours: the polite signal, then KILL after so many seconds.
+stop_process() {
+    local target=$1 signal=$2 patience_secs=$3
+    kill -s "$signal" -- "$target" 2>/dev/null || return 0
+    if ! wait_gone "$target" "$patience_secs"; then
+        kill -s KILL -- "$target" 2>/dev/null || true
+        wait_gone "$target" 1 || true
+    fi
 }
 
 # Waits until the command given after the pid succeeds; fails when the process ends first or a minute has gone.
@@ -177,19 +194,19 @@ start_mariadb() {
     for _ in {1..5}; do
         port=$(free_port) || return 1
         # The socket's name is relative to the data directory: an absolute one may be longer than a socket's name can be.
-        "${as_user[@]}" "$(find_mariadb_server)" --no-defaults --datadir="$directory/data" \
+        start_in_group "${as_user[@]}" "$(find_mariadb_server)" --no-defaults --datadir="$directory/data" \
             --init-file="$directory/init.sql" --bind-address=127.0.0.1 --port="$port" --socket=mysql.sock \
             --pid-file="$directory/mariadb.pid" --skip-name-resolve --skip-log-bin --max-connections=300 \
             --character-set-server=utf8mb4 --collation-server=utf8mb4_general_ci \
             --performance-schema=OFF --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=OFF \
             --innodb-buffer-pool-size=64M --innodb-fast-shutdown=2 \
-            >"$directory/server.log" 2>&1 </dev/null &
-        server_pid=$!
+            >"$directory/server.log" 2>&1 </dev/null
+        server_pid=$background_pid
         if wait_until_ready "$server_pid" ask_mariadb "$directory/data" "$password"; then
             server_url="mysql://mogtest:$password@127.0.0.1:$port/mysql"
             return 0
         fi
-        stop_server "$server_pid" TERM
+        stop_process "$server_pid" TERM 10
         server_pid=
         grep -q "Can't start server: Bind" "$directory/server.log" || return 1
     done
@@ -223,16 +240,16 @@ start_postgres() {
     set_as_user "$(postgres_user)" INT
     for _ in {1..5}; do
         port=$(free_port) || return 1
-        "${as_user[@]}" "$(find_postgres_bin)/postgres" -D "$directory/data" -c "port=$port" \
+        start_in_group "${as_user[@]}" "$(find_postgres_bin)/postgres" -D "$directory/data" -c "port=$port" \
             -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=200 \
             -c fsync=off -c synchronous_commit=off -c full_page_writes=off \
-            >"$directory/server.log" 2>&1 </dev/null &
-        server_pid=$!
+            >"$directory/server.log" 2>&1 </dev/null
+        server_pid=$background_pid
         if wait_until_ready "$server_pid" postgres_is_ready "$directory/data"; then
             server_url="postgres://mogtest:$(<"$directory/password")@127.0.0.1:$port/postgres"
             return 0
         fi
-        stop_server "$server_pid" INT
+        stop_process "$server_pid" INT 10
         server_pid=
         grep -q 'could not bind' "$directory/server.log" || return 1
     done

@@ -132,7 +132,7 @@ async fn run_node(args: NodeArgs) -> Result<(), Failure> {
     let (settings, log) = prepare(&args.settings, extra)?;
     let _library_logs = logging::adopt_library_logs(&log);
     let mut signals = Signals::install()?;
-    let running = node::start(&settings.node, log.clone()).map_err(local)?;
+    let running = node::start(&settings.node, log.clone()).await.map_err(local)?;
     slog::info!(log, "storage node is ready"; "http" => %running.http_addr,
         "side_channel" => %running.side_channel_addr, "docroot" => %settings.node.docroot.display());
     signals.first(&log).await;

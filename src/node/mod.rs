@@ -1,121 +1,159 @@
-//! The storage node: a plain HTTP server over directories `dev1`, `dev2`, …, usage files, and the side channel.
+//! The storage node: files of devices over HTTP, sizes, checksums and utilisation over the side channel, usage files.
 //!
-//! What is answered 2xx is stored whole and, with `node.sync`, survives a power cut. Nothing outside a device's directory
-//! is ever read or written, and no device directory is ever made: an unmounted disk takes no uploads.
-//! Source: storage-node.md.
+//! Source of the behaviour: storage-node.md. It knows nothing of trackers or the database, never creates a device
+//! directory, and never answers success for an upload that is not complete in its place.
 
-mod download;
+mod answer;
+mod blocking;
+mod body;
+mod byte_range;
+mod delete;
+mod devices;
+mod digest;
+mod fetch;
 mod http;
-mod paths;
+mod mounts;
+mod path;
+mod pulse;
+mod serve;
 mod side_channel;
+mod side_command;
+mod sweep;
+mod temp_file;
 mod upload;
 mod usage;
-mod utilization;
+mod utilisation;
 
 use crate::settings::NodeSettings;
-use slog::Logger;
+use devices::DeviceList;
+use digest::DigestLimits;
+use slog::{Logger, info, o};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How long running requests may take to finish when the node stops.
-const STOP_DEADLINE: Duration = Duration::from_secs(5);
-/// Clients that wait to be accepted.
-const BACKLOG: u32 = 1024;
-
-/// Why a node cannot start.
+/// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeStartError {
-    #[error("the document root {} is not a directory{}", path.display(), cause.as_ref().map(|error| format!(": {error}")).unwrap_or_default())]
-    Docroot { path: PathBuf, cause: Option<io::Error> },
-    #[error("cannot listen on {address}: {cause}")]
-    Listen { address: String, cause: io::Error },
+    #[error("document root {path} cannot be used (setting node.docroot): {source}")]
+    Docroot { path: PathBuf, source: io::Error },
+    #[error("cannot listen on {address} (setting {setting}): {source}")]
+    Listen { setting: &'static str, address: String, source: io::Error },
 }
 
-/// What all parts of a node share.
-struct Node {
+/// What all connections and background tasks of a node share.
+pub(crate) struct NodeShared {
+    /// Above the device directories, without symbolic links.
     docroot: PathBuf,
+    /// Sync file and directory before an upload is answered.
     sync: bool,
     idle_timeout: Duration,
+    started: SystemTime,
+    devices: DeviceList,
+    digest_limits: DigestLimits,
+    /// The latest utilisation group, as sent to `watch` connections; empty before the first.
+    utilisation: watch::Sender<Arc<str>>,
     log: Logger,
-    stopping: watch::Receiver<bool>,
 }
 
-/// A node that runs on the current thread.
+/// A node at work. Dropping it stops it too, but without waiting for running requests.
+#[must_use = "a node stops when this is dropped"]
 pub struct RunningNode {
+    /// Where HTTP is served; the port is the real one if 0 was asked for.
     pub http_addr: SocketAddr,
+    /// Where the side channel is served; the port is the real one if 0 was asked for.
     pub side_channel_addr: SocketAddr,
     stop: watch::Sender<bool>,
-    http: JoinHandle<()>,
-    background: Vec<JoinHandle<()>>,
+    listeners: Vec<JoinHandle<()>>,
+    background: Background,
 }
 
-/// Starts a node on the current runtime; its usage files are written before this returns.
-///
-/// # Errors
-/// The document root is no directory, or an address cannot be bound; nothing runs then.
-pub fn start(settings: &NodeSettings, log: Logger) -> Result<RunningNode, NodeStartError> {
-    check_docroot(&settings.docroot)?;
-    let (http_socket, http_addr) = listen(&settings.http_listen)?;
-    let (side_socket, side_channel_addr) = listen(&settings.side_channel_listen)?;
-    let (stop, stopping) = watch::channel(false);
-    let node = Rc::new(Node {
-        docroot: settings.docroot.clone(),
-        sync: settings.sync,
-        idle_timeout: Duration::from_millis(settings.idle_timeout_ms),
-        log,
-        stopping,
-    });
-    usage::write_all(&node);
-    let cleaned = settings.docroot.clone();
-    let background = vec![
-        actix_rt::spawn(usage::keep_written(node.clone(), Duration::from_millis(settings.usage_interval_ms))),
-        actix_rt::spawn(side_channel::serve(node.clone(), side_socket)),
-        actix_rt::spawn(async move {
-            // A walk that is cut short by the end of the process goes on at the next start.
-            let _walked = tokio::task::spawn_blocking(move || upload::remove_stale(&cleaned)).await;
-        }),
-    ];
-    let http = actix_rt::spawn(http::serve(node, http_socket));
-    Ok(RunningNode { http_addr, side_channel_addr, stop, http, background })
+/// Tasks that end when their work is no longer wanted.
+struct Background(Vec<JoinHandle<()>>);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
 }
 
 impl RunningNode {
-    /// Accepts nobody any more, finishes running requests within some seconds, then ends.
+    /// Stops accepting, lets running requests finish for a few seconds, then cuts what is left.
     pub async fn stop(self) {
-        self.stop.send_replace(true);
-        // Requests that take longer are cut: their uploads were never answered.
-        let _finished = tokio::time::timeout(STOP_DEADLINE, self.http).await;
-        for task in self.background {
-            task.abort();
+        // No receiver is left only if both listeners have ended already.
+        let _ = self.stop.send(true);
+        for listener in self.listeners {
+            // A listener that panicked has nothing left to finish.
+            let _ = listener.await;
         }
+        drop(self.background);
     }
 }
 
-fn check_docroot(path: &std::path::Path) -> Result<(), NodeStartError> {
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => Err(NodeStartError::Docroot { path: path.to_owned(), cause: None }),
-        Err(error) => Err(NodeStartError::Docroot { path: path.to_owned(), cause: Some(error) }),
+/// Starts a node on the current runtime, which must run local tasks (an actix-rt system or arbiter).
+///
+/// When it returns, both ports are open and every device directory has a usage file.
+///
+/// # Errors
+/// The document root is missing or is no directory; an address cannot be used.
+pub async fn start(settings: &NodeSettings, log: Logger) -> Result<RunningNode, NodeStartError> {
+    let docroot = usable_docroot(settings)?;
+    let http = listen("node.http_listen", &settings.http_listen).await?;
+    let side_channel = listen("node.side_channel_listen", &settings.side_channel_listen).await?;
+    let (http_addr, side_channel_addr) = (local_addr(&http)?, local_addr(&side_channel)?);
+    let shared = Arc::new(NodeShared {
+        docroot,
+        sync: settings.sync,
+        idle_timeout: Duration::from_millis(settings.idle_timeout_ms),
+        started: SystemTime::now(),
+        devices: DeviceList::default(),
+        digest_limits: DigestLimits::default(),
+        utilisation: watch::Sender::new(Arc::from("")),
+        log: log.new(o!("role" => "node")),
+    });
+    let mut usage = usage::UsageRounds::new(Arc::clone(&shared));
+    usage.first_round().await;
+    let background = Background(vec![
+        actix_rt::spawn(usage.run(Duration::from_millis(settings.usage_interval_ms))),
+        actix_rt::spawn(sweep::run(Arc::clone(&shared))),
+        actix_rt::spawn(utilisation::run(Arc::clone(&shared))),
+    ]);
+    let stop = watch::Sender::new(false);
+    let listeners = vec![
+        actix_rt::spawn(http::listen(http, Arc::clone(&shared), stop.subscribe())),
+        actix_rt::spawn(side_channel::listen(side_channel, Arc::clone(&shared), stop.subscribe())),
+    ];
+    info!(shared.log, "storage node started"; "http" => %http_addr, "side_channel" => %side_channel_addr,
+        "docroot" => %shared.docroot.display(), "devices" => shared.devices.load().len());
+    Ok(RunningNode { http_addr, side_channel_addr, stop, listeners, background })
+}
+
+fn usable_docroot(settings: &NodeSettings) -> Result<PathBuf, NodeStartError> {
+    let failed = |source| NodeStartError::Docroot { path: settings.docroot.clone(), source };
+    let docroot = settings.docroot.canonicalize().map_err(failed)?;
+    match docroot.is_dir() {
+        true => Ok(docroot),
+        false => Err(failed(io::ErrorKind::NotADirectory.into())),
     }
 }
 
-fn listen(address: &str) -> Result<(TcpListener, SocketAddr), NodeStartError> {
-    bind(address).map_err(|cause| NodeStartError::Listen { address: address.to_owned(), cause })
+async fn listen(setting: &'static str, address: &str) -> Result<TcpListener, NodeStartError> {
+    TcpListener::bind(address).await.map_err(|source| NodeStartError::Listen {
+        setting,
+        address: address.to_owned(),
+        source,
+    })
 }
 
-fn bind(address: &str) -> io::Result<(TcpListener, SocketAddr)> {
-    let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "not an address like 0.0.0.0:7500");
-    let address: SocketAddr = address.parse().map_err(|_| invalid())?;
-    let socket = if address.is_ipv4() { tokio::net::TcpSocket::new_v4()? } else { tokio::net::TcpSocket::new_v6()? };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    let listener = socket.listen(BACKLOG)?;
-    let local = listener.local_addr()?;
-    Ok((listener, local))
+fn local_addr(listener: &TcpListener) -> Result<SocketAddr, NodeStartError> {
+    listener.local_addr().map_err(|source| NodeStartError::Listen {
+        setting: "node",
+        address: "its own address".to_owned(),
+        source,
+    })
 }

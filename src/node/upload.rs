@@ -1,190 +1,244 @@
-//! PUT: the body goes to a temporary file beside the target, is checked and synced, and then takes the target's name.
-//! Until then the old content stays, whatever breaks (storage-node.md N1, N2).
+//! PUT: a body becomes a file, whole or not at all.
+//!
+//! The body goes to a temporary file beside the target; only when every byte is there, written without an error and of
+//! the announced checksum, it gets its name. Until then the old content is served, whatever happens.
 
+use super::NodeShared;
+use super::answer::{self, Answer};
+use super::blocking::blocking;
+use super::path::{DevicePath, PathRefusal};
+use super::pulse::Pulse;
+use super::temp_file::{TempFile, is_temp_name, sync_directory};
 use crate::cluster::checksum::{HashType, Hasher};
-use base64::Engine as _;
-use http_body_util::BodyExt as _;
-use hyper::Request;
+use base64::Engine;
+use bytes::Bytes;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use std::fs::File;
-use std::io::{self, Write as _};
+use hyper::header::{CONTENT_RANGE, EXPECT, HeaderMap};
+use hyper::{Request, StatusCode};
+use slog::{debug, warn};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::rc::Rc;
 
-/// Bodies up to this size are written by the thread that serves; larger ones by a thread that may block.
-const INLINE_BYTES_MAX: u64 = 256 * 1024;
-/// How temporary names begin and end; no stored file is named so, and no request can name one.
-const TEMPORARY_PREFIX: &str = ".upload-";
-const TEMPORARY_SUFFIX: &str = ".tmp";
+/// Bodies up to here are written on the network thread: faster than a thread pool for small ones.
+const INLINE_BYTES: usize = 256 * 1024;
 
-/// Why an upload was not stored. Nothing of it is left.
+/// Larger bodies are written in pieces of at least so many bytes.
+const PIECE_BYTES: usize = 512 * 1024;
+
+/// What a refused client may still send before it is answered. Closing while it sends could cost it the answer.
+const DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The MD5 that the client announced.
+type Announced = [u8; 16];
+
+/// Why an upload did not become a file.
 #[derive(Debug, thiserror::Error)]
-pub enum UploadError {
-    #[error("Content-MD5 is not the base64 of 16 bytes")]
-    Md5Malformed,
-    #[error("Content-MD5 does not match the body")]
-    Md5Differs,
-    #[error("the body broke off: {0}")]
-    Body(String),
-    #[error("the body stood still for too long")]
-    Stalled,
+enum UploadError {
     #[error("{0}")]
-    Io(#[from] io::Error),
+    Path(#[from] PathRefusal),
+    #[error("name is reserved for unfinished uploads")]
+    ReservedName,
+    #[error("Content-Range is not supported")]
+    ContentRange,
+    #[error("Content-MD5 is malformed")]
+    MalformedMd5,
+    #[error("Content-MD5 does not match the body")]
+    WrongMd5,
+    #[error("device directory does not exist")]
+    NoDevice,
+    #[error("the body ended early: {0}")]
+    Broken(hyper::Error),
+    #[error("{0}")]
+    Disk(#[from] io::Error),
 }
 
-/// Stores the body of a request. hyper sees to it that a body with a Content-Length has exactly that length.
-pub async fn store(
-    request: Request<Incoming>,
-    target: &Path,
-    sync: bool,
-    stall_max: Duration,
-) -> Result<(), UploadError> {
-    let expected_md5 = expected_md5(&request)?;
-    if target.is_dir() {
-        return Err(io::Error::from(io::ErrorKind::IsADirectory).into());
-    }
-    let announced = hyper::body::Body::size_hint(request.body()).exact();
-    let mut temporary = Temporary::create(target)?;
-    let mut hasher = expected_md5.is_some().then(|| HashType::Md5.hasher());
-    let small = announced.is_some_and(|length| length <= INLINE_BYTES_MAX);
-    receive(request.into_body(), &mut temporary, hasher.as_mut(), small, stall_max).await?;
-    let md5 = hasher.map(Hasher::finish);
-    if md5.is_some_and(|md5| Some(md5.digest) != expected_md5) {
-        return Err(UploadError::Md5Differs);
-    }
-    let target = target.to_owned();
-    if sync {
-        blocking(move || temporary.complete(&target, true)).await
-    } else {
-        temporary.complete(&target, false)?;
-        Ok(())
-    }
-}
-
-async fn receive(
-    mut body: Incoming,
-    temporary: &mut Temporary,
-    mut hasher: Option<&mut Hasher>,
-    small: bool,
-    stall_max: Duration,
-) -> Result<(), UploadError> {
-    loop {
-        let frame = tokio::time::timeout(stall_max, body.frame()).await.map_err(|_elapsed| UploadError::Stalled)?;
-        let Some(frame) = frame else { return Ok(()) };
-        let frame = frame.map_err(|error| UploadError::Body(error.to_string()))?;
-        let Ok(bytes) = frame.into_data() else { continue };
-        if let Some(hasher) = hasher.as_deref_mut() {
-            hasher.update(&bytes);
-        }
-        if small {
-            temporary.file()?.write_all(&bytes)?;
-        } else {
-            let mut file = temporary.file()?.try_clone()?;
-            blocking(move || file.write_all(&bytes)).await?;
-        }
-    }
-}
-
-/// Runs what may wait for the disk on a thread that may block.
-async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), UploadError> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
-    Ok(())
-}
-
-fn expected_md5(request: &Request<Incoming>) -> Result<Option<Vec<u8>>, UploadError> {
-    let Some(header) = request.headers().get("content-md5") else { return Ok(None) };
-    let decoded = base64::engine::general_purpose::STANDARD.decode(header.as_bytes().trim_ascii());
-    match decoded {
-        Ok(digest) if digest.len() == HashType::Md5.digest_bytes() => Ok(Some(digest)),
-        _ => Err(UploadError::Md5Malformed),
-    }
-}
-
-/// A file in the target's directory that is removed unless it was completed.
-struct Temporary {
-    path: PathBuf,
-    file: Option<File>,
-}
-
-impl Temporary {
-    /// Makes the directories above the target below its device, which is there.
-    fn create(target: &Path) -> io::Result<Self> {
-        let directory = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
-        let path = directory.join(temporary_name());
-        let mut options = File::options();
-        options.write(true).create_new(true);
-        let file = match options.open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(directory)?;
-                options.open(&path)?
+/// Answers a PUT: 201 for a new file, 204 for one that was replaced.
+pub(crate) async fn upload(shared: &NodeShared, pulse: &Rc<Pulse>, request: Request<Incoming>) -> Answer {
+    let (head, mut body) = request.into_parts();
+    match store(shared, pulse, head.uri.path(), &head.headers, &mut body).await {
+        Ok(Stored { replaced: true }) => answer::empty(StatusCode::NO_CONTENT),
+        Ok(Stored { replaced: false }) => answer::empty(StatusCode::CREATED),
+        Err(error) => {
+            note(shared, head.uri.path(), &error);
+            if !head.headers.contains_key(EXPECT) {
+                drain(&mut body).await;
             }
-            opened => opened?,
-        };
-        Ok(Self { path, file: Some(file) })
-    }
-
-    fn file(&mut self) -> io::Result<&mut File> {
-        self.file.as_mut().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
-    }
-
-    /// Gives the file its name; with `sync` both content and name are on the disk before this returns.
-    fn complete(mut self, target: &Path, sync: bool) -> io::Result<()> {
-        let file = self.file.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        let renamed = (|| {
-            if sync {
-                file.sync_data()?;
-            }
-            std::fs::rename(&self.path, target)?;
-            match target.parent() {
-                Some(directory) if sync => File::open(directory)?.sync_all(),
-                _ => Ok(()),
-            }
-        })();
-        if renamed.is_err() {
-            self.file = Some(file);
-        }
-        renamed
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if self.file.take().is_some() {
-            // What cannot be removed now is removed at the next start.
-            let _removed = std::fs::remove_file(&self.path);
+            refusal(&error)
         }
     }
 }
 
-fn temporary_name() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    format!("{TEMPORARY_PREFIX}{}-{number}{TEMPORARY_SUFFIX}", std::process::id())
+struct Stored {
+    replaced: bool,
 }
 
-/// Removes what uploads left behind that were cut by a crash: temporary files older than this start.
-pub fn remove_stale(docroot: &Path) {
-    let started = SystemTime::now();
-    let mut directories: Vec<PathBuf> = super::paths::devices(docroot).into_iter().map(|(_, path)| path).collect();
-    while let Some(directory) = directories.pop() {
-        for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
-            let Ok(kind) = entry.file_type() else { continue };
-            if kind.is_dir() {
-                directories.push(entry.path());
-            } else if kind.is_file() && is_stale(&entry, started) {
-                // Gone already is as good.
-                let _removed = std::fs::remove_file(entry.path());
+/// Where an upload goes.
+struct Target {
+    device_dir: PathBuf,
+    file: PathBuf,
+}
+
+async fn store(
+    shared: &NodeShared,
+    pulse: &Rc<Pulse>,
+    path: &str,
+    headers: &HeaderMap,
+    body: &mut Incoming,
+) -> Result<Stored, UploadError> {
+    let announced = check_headers(headers)?;
+    let target = target(shared, path)?;
+    let (temp, made_directories) = create(&target)?;
+    let sink = Sink { temp, hasher: announced.map(|_| HashType::Md5.hasher()) };
+    let sink = receive(body, pulse, sink).await?;
+    let temp = sink.verified(announced)?;
+    let _waiting_for_disk = pulse.disk_work();
+    let sync = shared.sync;
+    let finish = move || {
+        let replaced = target.file.symlink_metadata().is_ok();
+        temp.place(&target.file, sync)?;
+        if sync {
+            made_directories.iter().filter_map(|made| made.parent()).try_for_each(sync_directory)?;
+        }
+        Ok(Stored { replaced })
+    };
+    // Without sync it is one rename.
+    Ok(if sync { blocking(finish).await? } else { finish()? })
+}
+
+fn check_headers(headers: &HeaderMap) -> Result<Option<Announced>, UploadError> {
+    if headers.contains_key(CONTENT_RANGE) {
+        return Err(UploadError::ContentRange);
+    }
+    headers.get("content-md5").map(|value| decode_md5(value.as_bytes()).ok_or(UploadError::MalformedMd5)).transpose()
+}
+
+fn decode_md5(text: &[u8]) -> Option<Announced> {
+    base64::engine::general_purpose::STANDARD.decode(text.trim_ascii()).ok()?.try_into().ok()
+}
+
+fn target(shared: &NodeShared, path: &str) -> Result<Target, UploadError> {
+    let path = DevicePath::parse(path)?;
+    if is_temp_name(path.name()) {
+        return Err(UploadError::ReservedName);
+    }
+    let target = Target { device_dir: path.device_dir(&shared.docroot), file: path.on_disk(&shared.docroot) };
+    // Asked each time: a disk may have gone since the last upload.
+    if !target.device_dir.is_dir() {
+        return Err(UploadError::NoDevice);
+    }
+    match target.file.is_dir() {
+        true => Err(io::Error::from(io::ErrorKind::IsADirectory).into()),
+        false => Ok(target),
+    }
+}
+
+/// The temporary file, and the directories that had to be made for it, uppermost first.
+fn create(target: &Target) -> io::Result<(TempFile, Vec<PathBuf>)> {
+    match TempFile::beside(&target.file) {
+        Ok(temp) => Ok((temp, Vec::new())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let made = make_directories(target)?;
+            Ok((TempFile::beside(&target.file)?, made))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes what is missing between the device directory, which must exist, and the file.
+fn make_directories(target: &Target) -> io::Result<Vec<PathBuf>> {
+    let between: Vec<&Path> =
+        target.file.ancestors().skip(1).take_while(|directory| *directory != target.device_dir).collect();
+    let mut made = Vec::new();
+    for directory in between.into_iter().rev() {
+        match std::fs::create_dir(directory) {
+            Ok(()) => made.push(directory.to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(made)
+}
+
+/// Takes the bytes of an upload.
+struct Sink {
+    temp: TempFile,
+    /// Only if the client announced a checksum.
+    hasher: Option<Hasher>,
+}
+
+impl Sink {
+    fn write(mut self, pieces: &[Bytes]) -> io::Result<Self> {
+        for piece in pieces {
+            if let Some(hasher) = &mut self.hasher {
+                hasher.update(piece);
             }
+            self.temp.write_all(piece)?;
+        }
+        Ok(self)
+    }
+
+    fn verified(self, announced: Option<Announced>) -> Result<TempFile, UploadError> {
+        let digest = self.hasher.map(|hasher| hasher.finish().digest);
+        match (digest, announced) {
+            (Some(digest), Some(announced)) if digest != announced => Err(UploadError::WrongMd5),
+            _ => Ok(self.temp),
         }
     }
 }
 
-fn is_stale(entry: &std::fs::DirEntry, started: SystemTime) -> bool {
-    let name = entry.file_name();
-    let is_ours =
-        name.to_str().is_some_and(|name| name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX));
-    is_ours && entry.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|modified| modified < started)
+/// Writes the whole body. The length is checked by the HTTP layer: a body that ends early is an error.
+async fn receive(body: &mut Incoming, pulse: &Rc<Pulse>, mut sink: Sink) -> Result<Sink, UploadError> {
+    let mut pieces = Vec::new();
+    let mut pending_bytes = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.map_err(UploadError::Broken)?.into_data() else { continue };
+        pending_bytes += piece.len();
+        pieces.push(piece);
+        if pending_bytes >= PIECE_BYTES {
+            sink = write_elsewhere(pulse, sink, std::mem::take(&mut pieces)).await?;
+            pending_bytes = 0;
+        }
+    }
+    match pending_bytes > INLINE_BYTES {
+        true => Ok(write_elsewhere(pulse, sink, pieces).await?),
+        false => Ok(sink.write(&pieces)?),
+    }
+}
+
+async fn write_elsewhere(pulse: &Rc<Pulse>, sink: Sink, pieces: Vec<Bytes>) -> io::Result<Sink> {
+    let _waiting_for_disk = pulse.disk_work();
+    blocking(move || sink.write(&pieces)).await
+}
+
+async fn drain(body: &mut Incoming) {
+    let mut drained_bytes = 0;
+    while drained_bytes < DRAIN_BYTES_MAX {
+        match body.frame().await {
+            Some(Ok(frame)) => drained_bytes += frame.data_ref().map_or(0, Bytes::len),
+            _ => return,
+        }
+    }
+}
+
+fn note(shared: &NodeShared, path: &str, error: &UploadError) {
+    match error {
+        UploadError::Disk(error) => warn!(shared.log, "cannot store an upload"; "path" => path, "error" => %error),
+        error => debug!(shared.log, "upload refused"; "path" => path, "reason" => %error),
+    }
+}
+
+fn refusal(error: &UploadError) -> Answer {
+    match error {
+        UploadError::NoDevice => answer::text(StatusCode::NOT_FOUND, &error.to_string()),
+        UploadError::Disk(error) => {
+            let (status, line) = answer::write_failure(error);
+            answer::text(status, line)
+        }
+        UploadError::Broken(_) => answer::closing(answer::text(StatusCode::BAD_REQUEST, "the body ended early")),
+        _ => answer::text(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -192,17 +246,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_old_temporary_files_are_stale() {
-        let root = tempfile::tempdir().expect("a directory");
-        let device = root.path().join("dev1/0");
-        std::fs::create_dir_all(&device).expect("directories");
-        for name in [".upload-1-1.tmp", "0000000001.fid", "x.tmp"] {
-            std::fs::write(device.join(name), b"x").expect("a file");
+    fn announced_checksums_have_sixteen_bytes() {
+        assert!(decode_md5(b"kDPg4wXyR8DDyA0MeEjIsw==").is_some());
+        for malformed in ["", "kDPg4wXyR8DDyA0MeEjIsw", "AAAA", "9336ebf25087d91c818ee6e9ec29f8c1", "???"] {
+            assert_eq!(decode_md5(malformed.as_bytes()), None, "{malformed}");
         }
-        remove_stale(root.path());
-        let mut left: Vec<_> =
-            std::fs::read_dir(&device).expect("readable").flatten().map(|entry| entry.file_name()).collect();
-        left.sort();
-        assert_eq!(left, ["0000000001.fid", "x.tmp"]);
     }
 }

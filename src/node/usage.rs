@@ -1,101 +1,168 @@
-//! Usage files: `dev<N>/usage` tells trackers how much space a device has (storage-node.md 7).
+//! Usage files: how full each device is, for trackers to read (storage-node.md 7).
+//!
+//! Written beside and renamed, so that nobody ever sees half a file. A device that hangs delays only itself.
 
-use super::{Node, paths};
-use crate::clock::unix_now_secs;
-use std::fs;
+use super::NodeShared;
+use super::blocking::blocking;
+use super::devices::{self, DeviceDirectory};
+use super::mounts::{self, Mount};
+use super::temp_file::TempFile;
+use slog::{info, warn};
+use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
-const BYTES_PER_KIB: u64 = 1024;
-/// Test files of trackers are of no use after so long (N12).
-const TEST_FILE_AGE_MAX: Duration = Duration::from_secs(3600);
+/// How long the start of the node waits for the first usage files; a device that hangs must not keep the others away.
+const FIRST_ROUND_LIMIT: Duration = Duration::from_secs(5);
 
-/// Writes the usage files again and again, until the task is ended.
-pub async fn keep_written(node: Rc<Node>, interval: Duration) {
-    loop {
-        tokio::time::sleep(interval).await;
-        write_all(&node);
-    }
-}
-
-/// Writes the usage file of every device that is there, and tidies its test files.
-pub fn write_all(node: &Node) {
-    for (devid, directory) in paths::devices(&node.docroot) {
-        if let Err(error) = write(&directory) {
-            slog::warn!(node.log, "cannot write the usage file"; "devid" => devid, "error" => %error);
-        }
-        remove_old_test_files(&directory.join("test-write"));
-    }
-}
-
-/// Through a temporary file, so that nobody ever reads a part.
-fn write(directory: &Path) -> io::Result<()> {
-    let usage = Usage::of(directory)?;
-    let temporary = directory.join(".usage.tmp");
-    fs::write(&temporary, usage.text())?;
-    fs::rename(&temporary, directory.join("usage"))
-}
-
-/// The seven values of a usage file; sizes in KiB.
-struct Usage {
-    available: u64,
-    total: u64,
+/// Sizes of a file system in KiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Space {
     used: u64,
-    device: String,
-    disk: PathBuf,
+    available: u64,
 }
 
-impl Usage {
-    fn of(directory: &Path) -> io::Result<Self> {
-        let stat = rustix::fs::statvfs(directory)?;
-        let kib = |blocks: u64| blocks.saturating_mul(stat.f_frsize) / BYTES_PER_KIB;
-        let available = kib(stat.f_bavail);
-        // Rounded up to at least 1: trackers of the reference take 0 for an error (N7).
-        let used = kib(stat.f_blocks.saturating_sub(stat.f_bfree)).max(1);
-        let (device, disk) = mounted_at(directory);
-        Ok(Self { available, total: used + available, used, device, disk })
+impl Space {
+    /// From counts of blocks. Blocks reserved for the superuser count neither as used nor as available. `used` is at
+    /// least 1: trackers take no notice of a device with 0.
+    fn from_blocks(block_bytes: u64, blocks: u64, free: u64, available: u64) -> Self {
+        let kib = |blocks: u64| u128::from(blocks) * u128::from(block_bytes) / 1024;
+        let narrow = |kib: u128| u64::try_from(kib).unwrap_or(u64::MAX / 2);
+        Self { used: narrow(kib(blocks.saturating_sub(free))).max(1), available: narrow(kib(available)) }
     }
 
-    /// Keys in sorted order, as the reference writes them.
-    fn text(&self) -> String {
-        let percent = (self.used * 100).div_ceil(self.total.max(1));
-        format!(
-            "available: {}\ndevice: {}\ndisk: {}\ntime: {}\ntotal: {}\nuse: {percent}%\nused: {}\n",
-            self.available,
-            self.device,
-            self.disk.display(),
-            unix_now_secs(),
-            self.total,
-            self.used,
-        )
+    fn total(self) -> u64 {
+        self.used + self.available
+    }
+
+    /// Rounded up, as df does.
+    fn used_percent(self) -> u128 {
+        (u128::from(self.used) * 100).div_ceil(u128::from(self.total()))
     }
 }
 
-/// The block device of a directory, and its mount point if the directory is one, else the directory itself.
-fn mounted_at(directory: &Path) -> (String, PathBuf) {
-    let unknown = || ("unknown".to_owned(), directory.to_owned());
-    let (Ok(metadata), Ok(mounts)) = (fs::metadata(directory), fs::read_to_string("/proc/self/mountinfo")) else {
-        return unknown();
-    };
-    let dev = metadata.dev();
-    let number = format!("{}:{}", rustix::fs::major(dev), rustix::fs::minor(dev));
-    // Fields: id parent major:minor root mount-point options … - type source options.
-    let found = mounts.lines().find(|line| line.split(' ').nth(2) == Some(&number));
-    let source = found.and_then(|line| line.split_once(" - ")?.1.split(' ').nth(1));
-    source.map_or_else(unknown, |source| (source.to_owned(), directory.to_owned()))
+/// The text of a usage file: seven keys, sorted.
+fn usage_text(space: Space, device: &Path, disk: &Path, unix_secs: u64) -> String {
+    let Space { used, available } = space;
+    format!(
+        "available: {available}\ndevice: {}\ndisk: {}\ntime: {unix_secs}\ntotal: {}\nuse: {}%\nused: {used}\n",
+        one_line(device),
+        one_line(disk),
+        space.total(),
+        space.used_percent(),
+    )
 }
 
-fn remove_old_test_files(directory: &Path) {
-    let now = SystemTime::now();
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let modified = entry.metadata().and_then(|metadata| metadata.modified());
-        let age = modified.ok().and_then(|modified| now.duration_since(modified).ok());
-        if age.is_some_and(|age| age > TEST_FILE_AGE_MAX) {
-            // Gone already is as good.
-            let _removed = fs::remove_file(entry.path());
+fn one_line(path: &Path) -> String {
+    path.display().to_string().replace(['\n', '\r'], "?")
+}
+
+/// Writes the usage file of a device. May block.
+fn write_usage(device: &Path, mounts: &[Mount]) -> io::Result<()> {
+    let real = device.canonicalize()?;
+    let mount = mounts::of(mounts, &real);
+    let source = mount.map_or(real.as_path(), |mount| &mount.source);
+    let disk = mount.map(|mount| mount.mount_point.as_path()).filter(|point| *point == real).unwrap_or(device);
+    let status = rustix::fs::statvfs(device)?;
+    let space = Space::from_blocks(status.f_frsize, status.f_blocks, status.f_bfree, status.f_bavail);
+    let unix_secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
+    let target = device.join("usage");
+    let mut temp = TempFile::beside(&target)?;
+    temp.write_all(usage_text(space, source, disk, unix_secs).as_bytes())?;
+    temp.place(&target, false)
+}
+
+/// Writes all usage files, again and again.
+pub(crate) struct UsageRounds {
+    shared: Arc<NodeShared>,
+    /// What is being written, by device directory.
+    writing: BTreeMap<PathBuf, JoinHandle<io::Result<()>>>,
+    /// Devices whose last writing failed; told once, not in every round.
+    failing: BTreeMap<PathBuf, String>,
+}
+
+impl UsageRounds {
+    pub fn new(shared: Arc<NodeShared>) -> Self {
+        Self { shared, writing: BTreeMap::new(), failing: BTreeMap::new() }
+    }
+
+    /// Writes the first usage files; waits for them, but not for ever.
+    pub async fn first_round(&mut self) {
+        let round = async {
+            self.begin_round().await;
+            for (device, writing) in std::mem::take(&mut self.writing) {
+                let result = writing.await.unwrap_or_else(|ended| Err(io::Error::other(ended)));
+                self.note(device, result);
+            }
+        };
+        if tokio::time::timeout(FIRST_ROUND_LIMIT, round).await.is_err() {
+            warn!(self.shared.log, "devices are slow, their usage files will come later");
+        }
+    }
+
+    /// Writes them each interval, for ever.
+    pub async fn run(mut self, interval: Duration) {
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.collect().await;
+            self.begin_round().await;
+        }
+    }
+
+    async fn begin_round(&mut self) {
+        let docroot = self.shared.docroot.clone();
+        let (found, mounts) = match blocking(move || Ok((devices::scan(&docroot)?, mounts::current()))).await {
+            Ok((found, mounts)) => (found, Arc::new(mounts)),
+            Err(error) => {
+                let docroot = self.shared.docroot.clone();
+                return self.note(docroot, Err(error));
+            }
+        };
+        self.note(self.shared.docroot.clone(), Ok(()));
+        for DeviceDirectory { path, .. } in &found {
+            let (device, mounts) = (path.clone(), Arc::clone(&mounts));
+            self.writing
+                .entry(path.clone())
+                .or_insert_with(|| tokio::task::spawn_blocking(move || write_usage(&device, &mounts)));
+        }
+        self.shared.devices.store(found);
+    }
+
+    /// Takes note of what has been written since; what still hangs stays, and gets no second writer.
+    async fn collect(&mut self) {
+        for (device, writing) in std::mem::take(&mut self.writing) {
+            if writing.is_finished() {
+                let result = writing.await.unwrap_or_else(|ended| Err(io::Error::other(ended)));
+                self.note(device, result);
+            } else {
+                self.note(device.clone(), Err(io::ErrorKind::TimedOut.into()));
+                self.writing.insert(device, writing);
+            }
+        }
+    }
+
+    /// Logs a failure when it is new, and its end.
+    fn note(&mut self, path: PathBuf, result: io::Result<()>) {
+        let log = &self.shared.log;
+        match result {
+            Ok(()) => {
+                if self.failing.remove(&path).is_some() {
+                    info!(log, "usage is written again"; "path" => %path.display());
+                }
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if self.failing.get(&path) != Some(&text) {
+                    warn!(log, "cannot write usage"; "path" => %path.display(), "error" => &text);
+                    self.failing.insert(path, text);
+                }
+            }
         }
     }
 }
@@ -104,17 +171,25 @@ fn remove_old_test_files(directory: &Path) {
 mod tests {
     use super::*;
 
+    #[test]
+    fn reserved_blocks_count_nowhere() {
+        let space = Space::from_blocks(4096, 1000, 300, 250);
+        assert_eq!(space, Space { used: 2800, available: 1000 });
+        assert_eq!(space.total(), 3800);
+        assert_eq!(space.used_percent(), 74);
+    }
+
+    #[test]
+    fn an_empty_file_system_uses_at_least_one_kib() {
+        let space = Space::from_blocks(512, 1000, 1000, 1000);
+        assert_eq!((space.used, space.available), (1, 500));
+    }
+
     /// S16.
     #[test]
-    fn a_usage_file_has_the_seven_keys_in_order() {
-        let directory = tempfile::tempdir().expect("a directory");
-        write(directory.path()).expect("written");
-        let text = fs::read_to_string(directory.path().join("usage")).expect("readable");
-        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(&format!("{key}: "))).expect("the key");
-        let keys: Vec<_> = text.lines().filter_map(|line| line.split(':').next()).collect();
-        assert_eq!(keys, ["available", "device", "disk", "time", "total", "use", "used"]);
-        let number = |key: &str| value(key).parse::<u64>().expect("a number");
-        assert_eq!(number("total"), number("used") + number("available"));
-        assert!(number("used") > 0);
+    fn seven_sorted_keys() {
+        let text = usage_text(Space { used: 1, available: 3 }, Path::new("/dev/sda"), Path::new("/m/dev\n1"), 9);
+        let expected = "available: 3\ndevice: /dev/sda\ndisk: /m/dev?1\ntime: 9\ntotal: 4\nuse: 25%\nused: 1\n";
+        assert_eq!(text, expected);
     }
 }

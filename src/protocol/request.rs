@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn takes_name_and_arguments_apart() {
         let same = |line: &str, command: &str, args: &str| {
-            assert_eq!(parsed(line), (command.to_owned(), args.to_owned()), "{line:?}")
+            assert_eq!(parsed(line), (command.to_owned(), args.to_owned()), "{line:?}");
         };
         same("NOOP", "noop", "");
         same("  NoOp a=b", "noop", "a=b");

@@ -6,7 +6,7 @@ use super::error::{StoreError, StoreResult};
 use super::types::Key;
 use crate::settings::DatabaseSettings;
 use bstr::BStr;
-use diesel::connection::SimpleConnection;
+use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::{Connection, MultiConnection, SqliteConnection};
 use std::path::{Path, PathBuf};
 
@@ -67,6 +67,30 @@ impl StoreConnection {
     pub(super) fn is_alive(&mut self) -> bool {
         self.batch_execute("SELECT 1").is_ok()
     }
+}
+
+/// Begins a transaction that may write. On SQLite at once: one that begins with reading could not become a writer while
+/// another process is writing (database.md 1.7).
+pub(super) fn begin(conn: &mut StoreConnection) -> StoreResult<()> {
+    match conn {
+        StoreConnection::Sqlite(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN IMMEDIATE")?,
+        #[cfg(feature = "mysql")]
+        StoreConnection::Mysql(c) => AnsiTransactionManager::begin_transaction(c)?,
+        #[cfg(feature = "postgres")]
+        StoreConnection::Postgres(c) => AnsiTransactionManager::begin_transaction(c)?,
+    }
+    Ok(())
+}
+
+/// Ends what [`begin`] began. After an error the connection is to be given up, which rolls back.
+pub(super) fn commit(conn: &mut StoreConnection) -> StoreResult<()> {
+    Ok(each!(conn, c => AnsiTransactionManager::commit_transaction(c))?)
+}
+
+/// Is the transaction of [`begin`] open, with nothing left open inside?
+pub(super) fn is_at_outer_level(conn: &mut StoreConnection) -> bool {
+    let depth = each!(conn, c => AnsiTransactionManager::transaction_manager_status_mut(c).transaction_depth());
+    matches!(depth, Ok(Some(depth)) if depth.get() == 1)
 }
 
 /// Where the database is.

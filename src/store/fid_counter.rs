@@ -2,7 +2,9 @@
 //! out twice costs a file (database.md 3.1, D4).
 
 use super::connection::StoreConnection;
-use super::error::{StoreError, StoreResult};
+#[cfg(feature = "postgres")]
+use super::error::StoreError;
+use super::error::StoreResult;
 use super::schema::{
     file, file_on, file_to_delete, file_to_delete_later, file_to_delete2, file_to_queue, file_to_replicate, tempfile,
 };

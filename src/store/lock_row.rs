@@ -34,10 +34,12 @@ impl Holder {
 /// Takes the lock on the session's connection if it is free; SQLite's row is taken by [`take_row`].
 pub(super) fn try_on_connection(conn: &mut StoreConnection, name: &str, hostname: &str) -> StoreResult<bool> {
     match conn {
-        StoreConnection::Sqlite(_) => Err(StoreError::Other("SQLite has no locks of connections".to_owned())),
+        StoreConnection::Sqlite(_) => {
+            let _ = (name, hostname);
+            Err(StoreError::Other("SQLite has no locks of connections".to_owned()))
+        }
         #[cfg(feature = "mysql")]
         StoreConnection::Mysql(c) => {
-            let _ = hostname;
             let taken = diesel::select(mysql_lock::get_lock(name, 0)).get_result::<Option<i64>>(c)?;
             Ok(taken == Some(1))
         }
@@ -49,10 +51,12 @@ pub(super) fn try_on_connection(conn: &mut StoreConnection, name: &str, hostname
 /// Gives back what [`try_on_connection`] took.
 pub(super) fn release_on_connection(conn: &mut StoreConnection, name: &str, hostname: &str) -> StoreResult<()> {
     match conn {
-        StoreConnection::Sqlite(_) => Ok(()),
+        StoreConnection::Sqlite(_) => {
+            let _ = (name, hostname);
+            Ok(())
+        }
         #[cfg(feature = "mysql")]
         StoreConnection::Mysql(c) => {
-            let _ = hostname;
             diesel::select(mysql_lock::release_lock(name)).get_result::<Option<i64>>(c)?;
             Ok(())
         }

@@ -18,7 +18,7 @@ use std::time::Duration;
 const DEADLOCK_TRIES: u32 = 5;
 
 /// How long a claim waits for the claim of another tracker (MySQL only).
-const CLAIM_LOCK_WAIT: Duration = Duration::from_secs(1);
+const CLAIM_LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// One connection. Clones share it.
 #[derive(Clone)]

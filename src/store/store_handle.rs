@@ -1,6 +1,6 @@
 //! The handle to the database that everybody shares: how to open it, and where sessions come from.
 
-use super::connection::{Backend, Location, Purpose, StoreConnection, connect};
+use super::connection::{Backend, Location, Purpose, StoreConnection, begin, commit, connect};
 use super::error::{StoreError, StoreResult};
 use super::lock::LockTable;
 use super::session::Session;
@@ -8,7 +8,6 @@ use super::setup::{self, SetupOutcome};
 use super::writer::Writer;
 use super::{fid_counter, writer};
 use crate::settings::DatabaseSettings;
-use diesel::Connection;
 use slog::Logger;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,7 +52,9 @@ impl Store {
         if !settings.skip_schema_check {
             setup::check_version(&mut conn)?;
         }
-        conn.transaction(fid_counter::raise)?;
+        begin(&mut conn)?;
+        fid_counter::raise(&mut conn)?;
+        commit(&mut conn)?;
         drop(conn);
         let writer = match location.backend() {
             Backend::Sqlite => Some(start_writer(&location, settings, &log)?),

@@ -12,7 +12,9 @@ use diesel::internal::derives::as_expression::Bound;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 use diesel::serialize::{self, Output, ToSql};
-use diesel::sql_types::{BigInt, Binary, Nullable, SqlType, Text};
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use diesel::sql_types::Text;
+use diesel::sql_types::{BigInt, Binary, Nullable, SqlType};
 use diesel::sqlite::Sqlite;
 
 #[cfg(feature = "mysql")]

@@ -4,10 +4,9 @@
 //! the transaction is on disk. When the group as a whole breaks (a full disk, a panic), nothing of it is stored, and its
 //! writes are carried out again one by one.
 
-use super::connection::StoreConnection;
+use super::connection::{StoreConnection, begin, commit, is_at_outer_level};
 use super::error::{StoreError, StoreResult};
 use diesel::Connection;
-use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use slog::{Logger, error, warn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -188,23 +187,6 @@ fn answer_all(group: Vec<Box<dyn Job>>, committed: &StoreResult<()>) {
     }
 }
 
-/// Immediate: a transaction that begins with reading could not become a writer later.
-fn begin(conn: &mut StoreConnection) -> StoreResult<()> {
-    match conn {
-        StoreConnection::Sqlite(c) => Ok(AnsiTransactionManager::begin_transaction_sql(c, "BEGIN IMMEDIATE")?),
-        #[allow(unreachable_patterns)]
-        _ => Err(StoreError::Other("the writer is for SQLite only".to_owned())),
-    }
-}
-
-fn commit(conn: &mut StoreConnection) -> StoreResult<()> {
-    match conn {
-        StoreConnection::Sqlite(c) => Ok(AnsiTransactionManager::commit_transaction(c)?),
-        #[allow(unreachable_patterns)]
-        _ => Err(StoreError::Other("the writer is for SQLite only".to_owned())),
-    }
-}
-
 /// An error of a job is its own affair; an error here is one of the group.
 fn run_group(conn: &mut StoreConnection, group: &mut [Box<dyn Job>]) -> StoreResult<()> {
     for job in group {
@@ -214,23 +196,12 @@ fn run_group(conn: &mut StoreConnection, group: &mut [Box<dyn Job>]) -> StoreRes
         }));
         match run {
             Ok(Ok(())) => {}
-            Ok(Err(_)) if body_failed && savepoint_is_gone(conn) => {}
+            // A serious error makes SQLite roll back everything; then there is no savepoint to return to, and diesel
+            // notices.
+            Ok(Err(_)) if body_failed && is_at_outer_level(conn) => {}
             Ok(Err(error)) => return Err(error),
             Err(_) => return Err(StoreError::Other("the write panicked".to_owned())),
         }
     }
     Ok(())
-}
-
-/// Is the outer transaction still open, and only that? A serious error makes SQLite roll back everything, and
-/// diesel notices when it cannot return to the savepoint.
-fn savepoint_is_gone(conn: &mut StoreConnection) -> bool {
-    match conn {
-        StoreConnection::Sqlite(c) => {
-            let status = AnsiTransactionManager::transaction_manager_status_mut(c);
-            matches!(status.transaction_depth(), Ok(Some(depth)) if depth.get() == 1)
-        }
-        #[allow(unreachable_patterns)]
-        _ => false,
-    }
 }

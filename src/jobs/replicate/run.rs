@@ -313,7 +313,7 @@ async fn settle(ctx: &JobContext, todo: &ReplicateTodo, outcome: &ReplicateOutco
 
 /// A row that somebody changed meanwhile (a new class, W24) stays and is looked at again; that of a deleted file goes.
 async fn remove_row(ctx: &JobContext, todo: &ReplicateTodo, outcome: &ReplicateOutcome) -> StoreResult<()> {
-    let (todo, gone) = (todo.clone(), *outcome == ReplicateOutcome::Gone);
+    let (todo, gone) = (*todo, *outcome == ReplicateOutcome::Gone);
     ctx.session
         .write(move |conn| match gone {
             true => queues::replicate::finish_any(conn, todo.fid),

@@ -94,8 +94,9 @@ pub fn reschedule_in(conn: &mut StoreConnection, fid: Fid, secs: i64) -> StoreRe
     Ok(reschedule_in!(conn, file_to_replicate, fid, secs) > 0)
 }
 
-/// Leaves a row to a person; false if there is no row.
+/// Counts a failure and leaves a row to a person (J61); false if there is no row.
 pub fn park(conn: &mut StoreConnection, fid: Fid) -> StoreResult<bool> {
+    reschedule_in(conn, fid, 0)?;
     let row = file_to_replicate::table.filter(file_to_replicate::fid.eq(fid));
     let parked = file_to_replicate::nexttry.eq(Int(PARKED));
     Ok(each!(conn, c => diesel::update(row).set(parked).execute(c))? > 0)

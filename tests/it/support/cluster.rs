@@ -85,6 +85,15 @@ impl Node {
 
     /// Every stored file below this node.
     pub fn stored_files(&self) -> Vec<PathBuf> {
+        self.files_named(|path| path.extension().is_some_and(|extension| extension == "fid"))
+    }
+
+    /// What uploads have not finished, or have left behind.
+    pub fn temporary_files(&self) -> Vec<PathBuf> {
+        self.files_named(|path| path.extension().is_some_and(|extension| extension == "tmp"))
+    }
+
+    fn files_named(&self, wanted: fn(&Path) -> bool) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut directories = vec![self.directory.path().to_owned()];
         while let Some(directory) = directories.pop() {
@@ -92,7 +101,7 @@ impl Node {
                 let path = entry.path();
                 if path.is_dir() {
                     directories.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "fid") {
+                } else if wanted(&path) {
                     found.push(path);
                 }
             }
@@ -109,22 +118,43 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start(database: &Database) -> Self {
-        let nodes: Vec<Node> =
-            (0..3).map(|n| Node::start(n + 1, &[i64::from(n) * 2 + 1, i64::from(n) * 2 + 2])).collect();
-        let tracker = Tracker::start(database);
+        Self::start_with(database, &[])
+    }
+
+    /// Starts with further `--set` settings of the tracker.
+    pub fn start_with(database: &Database, settings: &[&str]) -> Self {
+        let cluster = Self::start_without_nodes(database, settings).with_nodes(&[&[1, 2], &[3, 4], &[5, 6]]);
+        cluster.wait_until_writeable(6);
+        cluster
+    }
+
+    /// Only the tracker, the domain and its classes.
+    pub fn start_without_nodes(database: &Database, settings: &[&str]) -> Self {
+        let tracker = Tracker::start_with(database, settings);
         let mut session = tracker.session();
-        for (n, node) in (1..).zip(&nodes) {
-            session.ok(&format!("create_host host=h{n}&ip={}&port={}&status=alive", node.ip, node.port));
-            for devid in [n * 2 - 1, n * 2] {
-                session.ok(&format!("create_device devid={devid}&hostname=h{n}"));
-            }
-        }
         session.ok("create_domain domain=d");
         session.ok("create_class domain=d&class=one&mindevcount=1");
         session.ok("create_class domain=d&class=three&mindevcount=3");
-        let cluster = Self { nodes, tracker };
-        cluster.wait_until_writeable(6);
-        cluster
+        Self { nodes: Vec::new(), tracker }
+    }
+
+    /// Adds nodes with these devices as hosts h1, h2, ...
+    pub fn with_nodes(mut self, devids_of_nodes: &[&[i64]]) -> Self {
+        for (number, devids) in (1..).zip(devids_of_nodes) {
+            let node = Node::start(number, devids);
+            self.add_host(&format!("h{number}"), &node.ip, node.port, devids);
+            self.nodes.push(node);
+        }
+        self
+    }
+
+    /// Makes a storage node known to the tracker.
+    pub fn add_host(&self, name: &str, ip: &str, port: u16, devids: &[i64]) {
+        let mut session = self.session();
+        session.ok(&format!("create_host host={name}&ip={ip}&port={port}&status=alive"));
+        for devid in devids {
+            session.ok(&format!("create_device devid={devid}&hostname={name}"));
+        }
     }
 
     pub fn session(&self) -> Session {
@@ -159,6 +189,35 @@ impl Cluster {
     pub fn get(&self, key: &str) -> Vec<u8> {
         let paths = self.session().ok(&format!("get_paths domain=d&key={key}"));
         http("GET", &paths["path1"], b"").1
+    }
+
+    pub fn fid(&self, key: &str) -> i64 {
+        self.session().ok(&format!("file_info domain=d&key={key}"))["fid"].parse().expect("a fid")
+    }
+
+    /// The devices that hold a key, in order.
+    pub fn devids(&self, key: &str) -> Vec<i64> {
+        let info = self.session().ok(&format!("file_info domain=d&key={key}&devices=1"));
+        let mut devids: Vec<i64> = info["devids"]
+            .split(',')
+            .filter(|devid| !devid.is_empty())
+            .map(|devid| devid.parse().expect("a devid"))
+            .collect();
+        devids.sort_unstable();
+        devids
+    }
+
+    /// The bytes of every copy of a key that the tracker names.
+    pub fn get_all(&self, key: &str) -> Vec<Vec<u8>> {
+        let paths = self.session().ok(&format!("get_paths domain=d&key={key}&noverify=1&pathcount=20"));
+        let count: usize = paths["paths"].parse().expect("a number");
+        (1..=count)
+            .map(|n| {
+                let (status, bytes) = http("GET", &paths[&format!("path{n}")], b"");
+                assert_eq!(status, 200, "GET of {key} at {}", paths[&format!("path{n}")]);
+                bytes
+            })
+            .collect()
     }
 
     /// Waits until a key has so many copies.

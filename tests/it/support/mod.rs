@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod database;
+pub mod fake_node;
 pub mod process;
 pub mod session;
 

@@ -4,7 +4,7 @@ use super::PATIENCE;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A running process of ours.
 pub struct Process {
@@ -44,22 +44,32 @@ impl Process {
 
     /// Waits for a log line with this message and gives the value of one of its fields.
     pub fn logged(&self, message: &str, field: &str) -> String {
-        let lines = self.log.lines.lock().expect("lock");
-        let found = |lines: &Vec<serde_json::Value>| {
-            lines.iter().find(|line| line["msg"].as_str() == Some(message)).map(|line| match &line[field] {
-                serde_json::Value::String(text) => text.clone(),
-                other => other.to_string(),
-            })
+        text_of(&self.wait_for_line(message, |_| true)[field])
+    }
+
+    /// Waits for a log line with this message and this value of a field.
+    pub fn wait_for_log(&self, message: &str, field: &str, value: &str) {
+        self.wait_for_line(message, |line| text_of(&line[field]) == value);
+    }
+
+    fn wait_for_line(&self, message: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        let find = |lines: &[serde_json::Value]| {
+            lines.iter().find(|line| line["msg"].as_str() == Some(message) && wanted(line)).cloned()
         };
-        let (lines, timeout) =
-            self.log.grown.wait_timeout_while(lines, PATIENCE, |lines| found(lines).is_none()).expect("lock");
-        assert!(!timeout.timed_out(), "not logged: {message:?}; the log has {:#?}", *lines);
-        found(&lines).expect("just found")
+        let lines = self.lines();
+        let waited = self.log.grown.wait_timeout_while(lines, PATIENCE, |lines| find(lines).is_none());
+        let found = find(&waited.unwrap_or_else(PoisonError::into_inner).0);
+        // The log is shown when the process is dropped.
+        found.unwrap_or_else(|| panic!("not logged: {message:?}"))
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Vec<serde_json::Value>> {
+        self.log.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How often a message was logged.
     pub fn count_logged(&self, message: &str) -> usize {
-        self.log.lines.lock().expect("lock").iter().filter(|line| line["msg"].as_str() == Some(message)).count()
+        self.lines().iter().filter(|line| line["msg"].as_str() == Some(message)).count()
     }
 
     /// An address that was logged.
@@ -99,10 +109,18 @@ impl Drop for Process {
         let _killed = self.child.kill();
         let _waited = self.child.wait();
         if std::thread::panicking() {
-            let lines = self.log.lines.lock().expect("lock");
+            let lines = self.lines();
             for line in lines.iter().rev().take(60).rev() {
                 eprintln!("{line}");
             }
         }
+    }
+}
+
+/// The value of a field as it would be shown.
+fn text_of(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }

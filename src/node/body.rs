@@ -1,0 +1,103 @@
+//! Bodies of answers: nothing, a few bytes, or a file read piece by piece.
+//!
+//! Holds at most two pieces of a file in memory: one that is being sent and one that is being read.
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, Read};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// Bytes read from a file at once.
+const PIECE_BYTES: u64 = 512 * 1024;
+
+/// The body of an answer.
+pub(crate) enum NodeBody {
+    Empty,
+    /// `None` when it has been taken for sending.
+    Full(Option<Bytes>),
+    File(FilePieces),
+}
+
+type Reading = Pin<Box<dyn Future<Output = io::Result<(File, Bytes)>>>>;
+
+/// A part of a file, from where it stands.
+pub(crate) struct FilePieces {
+    /// Bytes that are not yet handed out.
+    left: u64,
+    reading: Option<Reading>,
+}
+
+impl FilePieces {
+    /// The next `length` bytes of the file. Must be made within a runtime: reading starts at once.
+    pub fn new(file: File, length: u64) -> Self {
+        Self { left: length, reading: (length > 0).then(|| read_piece(file, length)) }
+    }
+
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
+        let result = ready!(reading.as_mut().poll(context));
+        self.reading = None;
+        Poll::Ready(Some(result.map(|(file, piece)| {
+            self.left -= piece.len() as u64;
+            if self.left > 0 {
+                self.reading = Some(read_piece(file, self.left));
+            }
+            piece
+        })))
+    }
+}
+
+fn read_piece(file: File, left: u64) -> Reading {
+    let work = tokio::task::spawn_blocking(move || {
+        let piece = read_exactly(&file, left.min(PIECE_BYTES))?;
+        Ok((file, piece))
+    });
+    Box::pin(async move { work.await.map_err(io::Error::other)? })
+}
+
+/// Reads so many bytes.
+///
+/// # Errors
+/// The file is shorter: it was cut while it was served, and the promised length cannot be kept.
+pub(crate) fn read_exactly(mut file: &File, count: u64) -> io::Result<Bytes> {
+    let mut piece = Vec::with_capacity(usize::try_from(count).unwrap_or_default());
+    file.by_ref().take(count).read_to_end(&mut piece)?;
+    match piece.len() as u64 == count {
+        true => Ok(Bytes::from(piece)),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+impl Body for NodeBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match self.get_mut() {
+            NodeBody::Empty => Poll::Ready(None),
+            NodeBody::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            NodeBody::File(pieces) => pieces.poll_piece(context).map(|piece| piece.map(|piece| piece.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.length() == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.length())
+    }
+}
+
+impl NodeBody {
+    fn length(&self) -> u64 {
+        match self {
+            NodeBody::Empty => 0,
+            NodeBody::Full(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
+            NodeBody::File(pieces) => pieces.left,
+        }
+    }
+}

@@ -1,0 +1,668 @@
+//! The storage node from outside: a real node on a temporary directory, spoken to over sockets (storage-node.md 14).
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use base64::Engine;
+use mogilefs::cluster::checksum::{Checksum, HashType};
+use mogilefs::node::{self, NodeStartError, RunningNode};
+use mogilefs::settings::{NodeSettings, Settings};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+const FID: &str = "/dev11/0/000/009/0000009999.fid";
+
+/// Longest wait for anything that must happen.
+const LIMIT: Duration = Duration::from_secs(10);
+
+struct TestNode {
+    docroot: TempDir,
+    node: RunningNode,
+}
+
+impl TestNode {
+    /// A node with the empty devices 11 and 12.
+    async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut NodeSettings)) -> Self {
+        let docroot = tempfile::tempdir().unwrap();
+        for device in ["dev11", "dev12"] {
+            std::fs::create_dir(docroot.path().join(device)).unwrap();
+        }
+        let mut settings = settings(docroot.path());
+        change(&mut settings);
+        let node = node::start(&settings, mogilefs::logging::discard()).await.unwrap();
+        Self { docroot, node }
+    }
+
+    fn path(&self, uri: &str) -> PathBuf {
+        self.docroot.path().join(uri.trim_start_matches('/'))
+    }
+
+    async fn http(&self) -> Http {
+        Http(BufReader::new(TcpStream::connect(self.node.http_addr).await.unwrap()))
+    }
+
+    async fn side_channel(&self) -> SideChannel {
+        SideChannel(BufReader::new(TcpStream::connect(self.node.side_channel_addr).await.unwrap()))
+    }
+
+    /// One request on a connection of its own.
+    async fn ask(&self, method: &str, uri: &str, headers: &[&str], body: &[u8]) -> Reply {
+        self.http().await.ask(method, uri, headers, body).await
+    }
+
+    async fn put(&self, uri: &str, body: &[u8]) -> u16 {
+        self.ask("PUT", uri, &[], body).await.status
+    }
+
+    async fn get(&self, uri: &str) -> Reply {
+        self.ask("GET", uri, &[], b"").await
+    }
+
+    /// Every file below the device directories but the usage files.
+    fn files(&self) -> Vec<String> {
+        let mut files = Vec::new();
+        let mut directories = vec![self.docroot.path().to_owned()];
+        while let Some(directory) = directories.pop() {
+            for entry in directory.read_dir().unwrap().flatten() {
+                match entry.path().is_dir() {
+                    true => directories.push(entry.path()),
+                    false => files.push(entry.file_name().into_string().unwrap()),
+                }
+            }
+        }
+        files.retain(|name| !name.contains("usage"));
+        files.sort();
+        files
+    }
+}
+
+fn settings(docroot: &Path) -> NodeSettings {
+    NodeSettings {
+        http_listen: "127.0.0.1:0".to_owned(),
+        side_channel_listen: "127.0.0.1:0".to_owned(),
+        docroot: docroot.to_owned(),
+        ..Settings::defaults().node
+    }
+}
+
+/// A connection to the HTTP port.
+struct Http(BufReader<TcpStream>);
+
+#[derive(Debug)]
+struct Reply {
+    version: String,
+    status: u16,
+    headers: BTreeMap<String, String>,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+}
+
+impl Http {
+    async fn ask(&mut self, method: &str, uri: &str, headers: &[&str], body: &[u8]) -> Reply {
+        let mut head = format!("{method} {uri} HTTP/1.1\r\nHost: node\r\n");
+        if method == "PUT" && !headers.iter().any(|header| header.starts_with("Transfer-Encoding")) {
+            head += &format!("Content-Length: {}\r\n", body.len());
+        }
+        headers.iter().for_each(|header| head += &format!("{header}\r\n"));
+        head += "\r\n";
+        self.send(head.as_bytes()).await;
+        self.send(body).await;
+        self.reply(method).await
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).await.unwrap();
+    }
+
+    async fn reply(&mut self, method: &str) -> Reply {
+        tokio::time::timeout(LIMIT, self.read_reply(method)).await.expect("a reply in time")
+    }
+
+    async fn read_reply(&mut self, method: &str) -> Reply {
+        let status_line = self.line().await;
+        let mut words = status_line.split(' ');
+        let version = words.next().unwrap().to_owned();
+        let status = words.next().unwrap().parse().unwrap();
+        let mut headers = BTreeMap::new();
+        loop {
+            let line = self.line().await;
+            let Some((name, value)) = line.split_once(": ") else { break };
+            headers.insert(name.to_ascii_lowercase(), value.to_owned());
+        }
+        let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+        let mut body = vec![0; if method == "HEAD" || status == 304 { 0 } else { length }];
+        self.0.read_exact(&mut body).await.unwrap();
+        Reply { version, status, headers, body }
+    }
+
+    async fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).await.unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// The node has closed the connection.
+    async fn is_closed(&mut self) -> bool {
+        let mut byte = [0];
+        matches!(tokio::time::timeout(LIMIT, self.0.read(&mut byte)).await, Ok(Ok(0) | Err(_)))
+    }
+}
+
+/// A connection to the side channel.
+struct SideChannel(BufReader<TcpStream>);
+
+impl SideChannel {
+    async fn ask(&mut self, line: &str) -> String {
+        self.send(&format!("{line}\r\n")).await;
+        self.line().await
+    }
+
+    async fn send(&mut self, text: &str) {
+        self.0.get_mut().write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// The next line, with its end.
+    async fn line(&mut self) -> String {
+        let mut line = String::new();
+        tokio::time::timeout(LIMIT, self.0.read_line(&mut line)).await.expect("a line in time").unwrap();
+        line
+    }
+}
+
+async fn until(what: &str, mut fact: impl FnMut() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !fact() {
+        assert!(Instant::now() < end, "not within {LIMIT:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn checksum(hashtype: HashType, bytes: &[u8]) -> Checksum {
+    let mut hasher = hashtype.hasher();
+    hasher.update(bytes);
+    hasher.finish()
+}
+
+fn content_md5(bytes: &[u8]) -> String {
+    let digest = checksum(HashType::Md5, bytes).digest;
+    format!("Content-MD5: {}", base64::engine::general_purpose::STANDARD.encode(digest))
+}
+
+/// Bytes that are not the same everywhere.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|at| u8::try_from(at * 31 % 251).unwrap()).collect()
+}
+
+/// S1, S2, S3, S7.
+#[actix_rt::test]
+async fn uploads_are_served() {
+    let node = TestNode::start().await;
+    assert_eq!(node.put(FID, b"first").await, 201);
+    assert_eq!(std::fs::read(node.path(FID)).unwrap(), b"first");
+    assert_eq!(node.put(FID, b"second").await, 204);
+    let mut http = node.http().await;
+    let head = http.ask("HEAD", FID, &[], b"").await;
+    assert_eq!((head.status, head.header("content-length")), (200, "6"));
+    let reply = http.ask("GET", FID, &[], b"").await;
+    assert_eq!((reply.status, reply.body.as_slice()), (200, &b"second"[..]));
+    assert_eq!(reply.header("accept-ranges"), "bytes");
+    assert_eq!(node.put(FID, b"").await, 204);
+    let head = http.ask("HEAD", FID, &[], b"").await;
+    assert_eq!((head.status, head.header("content-length")), (200, "0"));
+    assert_eq!(http.ask("GET", FID, &[], b"").await.status, 200);
+    assert_eq!(http.ask("GET", "/dev11/0/none.fid", &[], b"").await.status, 404);
+    assert_eq!(http.ask("HEAD", "/dev99/0/none.fid", &[], b"").await.status, 404);
+    assert_eq!(node.files(), ["0000009999.fid"]);
+}
+
+/// S1, S3, S4 with sizes around those at which reading and writing change their ways.
+#[actix_rt::test]
+async fn files_of_all_sizes() {
+    for sync in [false, true] {
+        let node = TestNode::start_with(|settings| settings.sync = sync).await;
+        let mut http = node.http().await;
+        for length in [1, 8191, 256 * 1024, 256 * 1024 + 1, 512 * 1024, 3_000_001] {
+            let content = pattern(length);
+            let md5 = content_md5(&content);
+            assert!((200..300).contains(&http.ask("PUT", FID, &[&md5], &content).await.status));
+            assert!(http.ask("GET", FID, &[], b"").await.body == content, "{length} bytes");
+            let range = format!("Range: bytes=1-{}", length * 2 / 3);
+            let part = http.ask("GET", FID, &[&range], b"").await;
+            if length > 1 {
+                assert_eq!(part.status, 206);
+                assert!(part.body == content[1..=length * 2 / 3], "{length} bytes");
+            }
+        }
+    }
+}
+
+/// S4, S5.
+#[actix_rt::test]
+async fn ranges() {
+    let node = TestNode::start().await;
+    node.put(FID, b"second").await;
+    let mut http = node.http().await;
+    for (range, status, body, content_range) in [
+        ("bytes=1-3", 206, "eco", "bytes 1-3/6"),
+        ("bytes=-2", 206, "nd", "bytes 4-5/6"),
+        ("bytes=4-", 206, "nd", "bytes 4-5/6"),
+        ("bytes=0-0,2-3", 200, "second", ""),
+    ] {
+        let reply = http.ask("GET", FID, &[&format!("Range: {range}")], b"").await;
+        assert_eq!((reply.status, reply.body.as_slice()), (status, body.as_bytes()), "{range}");
+        assert_eq!(reply.header("content-range"), content_range);
+    }
+    let reply = http.ask("GET", FID, &["Range: bytes=100-200"], b"").await;
+    assert_eq!((reply.status, reply.header("content-range")), (416, "bytes */6"));
+}
+
+#[actix_rt::test]
+async fn unchanged_files_are_not_sent_again() {
+    let node = TestNode::start().await;
+    node.put(FID, b"second").await;
+    let mut http = node.http().await;
+    let modified = http.ask("HEAD", FID, &[], b"").await.header("last-modified").to_owned();
+    let conditional = format!("If-Modified-Since: {modified}");
+    assert_eq!(http.ask("GET", FID, &[&conditional], b"").await.status, 304);
+    let long_ago = "If-Modified-Since: Mon, 01 Jan 2001 00:00:00 GMT";
+    assert_eq!(http.ask("GET", FID, &[long_ago], b"").await.status, 200);
+    let same = format!("If-Range: {modified}");
+    assert_eq!(http.ask("GET", FID, &["Range: bytes=0-1", &same], b"").await.status, 206);
+    let other = "If-Range: Mon, 01 Jan 2001 00:00:00 GMT";
+    assert_eq!(http.ask("GET", FID, &["Range: bytes=0-1", other], b"").await.status, 200);
+}
+
+/// S6.
+#[actix_rt::test]
+async fn wrong_checksums_are_refused() {
+    let node = TestNode::start().await;
+    node.put(FID, b"old").await;
+    let wrong = content_md5(b"other");
+    for header in [wrong.as_str(), "Content-MD5: abc", "Content-MD5: AAAA"] {
+        assert_eq!(node.ask("PUT", FID, &[header], b"new").await.status, 400, "{header}");
+        assert_eq!(node.get(FID).await.body, b"old");
+        assert_eq!(node.files(), ["0000009999.fid"]);
+    }
+    let large = pattern(2_000_000);
+    assert_eq!(node.ask("PUT", FID, &[&wrong], &large).await.status, 400);
+    assert_eq!(node.get(FID).await.body, b"old");
+    assert_eq!(node.ask("PUT", FID, &[&content_md5(b"new")], b"new").await.status, 204);
+    assert_eq!(node.get(FID).await.body, b"new");
+    assert_eq!(node.files(), ["0000009999.fid"]);
+}
+
+/// S8, S9.
+#[actix_rt::test]
+async fn chunked_uploads() {
+    let node = TestNode::start().await;
+    let mut http = node.http().await;
+    let chunked = ["Transfer-Encoding: chunked"];
+    let body = b"4\r\nabcd\r\n6\r\nefghij\r\n0\r\n\r\n";
+    assert_eq!(http.ask("PUT", FID, &chunked, body).await.status, 201);
+    assert_eq!(http.ask("GET", FID, &[], b"").await.body, b"abcdefghij");
+    assert_eq!(http.ask("PUT", "/dev99/0/a.fid", &chunked, body).await.status, 404);
+    assert!(!node.path("/dev99").exists());
+}
+
+/// S9, S10.
+#[actix_rt::test]
+async fn uploads_outside_devices_are_refused() {
+    let node = TestNode::start().await;
+    assert_eq!(node.put("/dev99/0/000/a.fid", b"x").await, 404);
+    assert!(!node.path("/dev99").exists());
+    for uri in
+        ["/dev11/../x", "/dev11/0/../../x", "/x", "/x/y", "/dev11", "/dev11/", "/dev11/a%41", "/dev11/.a.1.2.tmp"]
+    {
+        assert_eq!(node.put(uri, b"x").await, 400, "{uri}");
+    }
+    assert_eq!(node.ask("PUT", FID, &["Content-Range: bytes 0-0/1"], b"x").await.status, 400);
+    std::fs::create_dir(node.path("/dev11/dir")).unwrap();
+    assert_eq!(node.put("/dev11/dir", b"x").await, 400);
+    assert_eq!(node.put("/dev11/usage/x", b"x").await, 400, "a file in the way");
+    assert_eq!(node.files(), [""; 0]);
+    std::fs::write(node.path("/secret"), "x").unwrap();
+    for uri in ["/secret", "/dev11/../secret", "/dev11/%2e%2e/secret"] {
+        assert!(node.get(uri).await.status >= 400, "{uri}");
+    }
+}
+
+/// S9: the device directory is looked for at each upload.
+#[actix_rt::test]
+async fn a_device_that_goes_is_noticed() {
+    let node = TestNode::start().await;
+    assert_eq!(node.put(FID, b"x").await, 201);
+    std::fs::remove_dir_all(node.path("/dev11")).unwrap();
+    assert_eq!(node.put(FID, b"x").await, 404);
+    assert!(!node.path("/dev11").exists());
+}
+
+/// S11.
+#[actix_rt::test]
+async fn deletions() {
+    let node = TestNode::start().await;
+    node.put(FID, b"x").await;
+    let mut http = node.http().await;
+    for (uri, status) in [
+        (FID, 204),
+        (FID, 404),
+        ("/dev11/0/000/009", 400),
+        ("/dev11/0/000/009/", 400),
+        ("/dev11", 400),
+        ("/dev99/x", 404),
+        ("/dev12/../dev11/usage", 400),
+    ] {
+        assert_eq!(http.ask("DELETE", uri, &[], b"").await.status, status, "{uri}");
+    }
+    assert!(node.path("/dev11/0/000/009").is_dir());
+    assert!(node.path("/dev11/usage").is_file());
+}
+
+/// S12.
+#[actix_rt::test]
+async fn other_methods() {
+    let node = TestNode::start().await;
+    let mut http = node.http().await;
+    assert_eq!(http.ask("MKCOL", "/dev11/test-write/", &[], b"").await.status, 400);
+    assert!(!node.path("/dev11/test-write").exists());
+    let root = http.ask("GET", "/", &[], b"").await;
+    assert_eq!(root.status, 200);
+    assert!(!root.body.is_empty());
+    for method in ["POST", "OPTIONS", "MOVE"] {
+        assert_eq!(http.ask(method, FID, &["Content-Length: 0"], b"").await.status, 405, "{method}");
+    }
+}
+
+/// Takes the mount away at the end.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// A file system of 300 kB at this directory; `None` where mounting is not allowed.
+    fn tiny(directory: &Path) -> Option<Self> {
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=300k", "mogilefs-test"])
+            .arg(directory)
+            .stderr(std::process::Stdio::null())
+            .status();
+        mounted.is_ok_and(|status| status.success()).then(|| Self(directory.to_owned()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// S13, S16 (a mount point is named as such).
+#[actix_rt::test]
+async fn a_full_device_refuses_uploads() {
+    let node = TestNode::start_with(|settings| settings.usage_interval_ms = 50).await;
+    let device = node.path("/dev12");
+    let Some(_mounted) = Mounted::tiny(&device) else {
+        println!("skipped: no file system can be mounted here");
+        return;
+    };
+    let uri = "/dev12/0/000/000/0000000001.fid";
+    assert_eq!(node.put(uri, &pattern(1_000_000)).await, 507);
+    assert_eq!(node.put(uri, &pattern(250_000)).await, 201);
+    assert_eq!(node.put("/dev12/2.fid", &pattern(100_000)).await, 507);
+    assert_eq!(node.put(uri, &pattern(200_000)).await, 507, "both versions do not fit");
+    assert_eq!(node.get(uri).await.body, pattern(250_000));
+    assert_eq!(node.files(), ["0000000001.fid"]);
+    let disk = format!("disk: {}\n", device.canonicalize().unwrap().display());
+    until("usage of the mounted device", || {
+        let usage = std::fs::read_to_string(device.join("usage")).unwrap_or_default();
+        usage.contains(&disk) && usage.contains("device: mogilefs-test\n") && usage.contains("total: 300\n")
+    })
+    .await;
+}
+
+/// S14, and nothing is left of the broken upload.
+#[actix_rt::test]
+async fn broken_uploads_change_nothing() {
+    let node = TestNode::start().await;
+    node.put(FID, b"old").await;
+    for sent in [10, 1_200_000] {
+        let mut http = node.http().await;
+        http.send(format!("PUT {FID} HTTP/1.1\r\nHost: node\r\nContent-Length: 2000000\r\n\r\n").as_bytes()).await;
+        http.send(&pattern(sent)).await;
+        until("an upload in progress", || node.files().len() == 2).await;
+        drop(http);
+        until("the end of the upload", || node.files() == ["0000009999.fid"]).await;
+        assert_eq!(node.get(FID).await.body, b"old");
+    }
+}
+
+/// S14 with a sender that falls silent, and idle connections.
+#[actix_rt::test]
+async fn silent_connections_are_closed() {
+    let node = TestNode::start_with(|settings| settings.idle_timeout_ms = 100).await;
+    let mut idle = node.http().await;
+    assert_eq!(idle.ask("PUT", FID, &[], b"old").await.status, 201);
+    let mut stalled = node.http().await;
+    stalled.send(format!("PUT {FID} HTTP/1.1\r\nHost: node\r\nContent-Length: 20\r\n\r\nabc").as_bytes()).await;
+    assert!(idle.is_closed().await);
+    assert!(stalled.is_closed().await);
+    until("the end of the upload", || node.files() == ["0000009999.fid"]).await;
+    assert_eq!(node.get(FID).await.body, b"old");
+}
+
+/// S15.
+#[actix_rt::test]
+async fn old_clients_keep_their_connections() {
+    let node = TestNode::start().await;
+    let mut http = node.http().await;
+    let put = format!("PUT {FID} HTTP/1.0\r\nConnection: keep-alive\r\nContent-length: 5\r\n\r\nfirst");
+    let get = format!("GET {FID} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    for (request, method, body) in [(&put, "PUT", ""), (&get, "GET", "first"), (&get, "GET", "first")] {
+        http.send(request.as_bytes()).await;
+        let reply = http.reply(method).await;
+        assert!((200..300).contains(&reply.status));
+        assert_eq!(reply.version, "HTTP/1.0");
+        assert_eq!(reply.header("connection").to_ascii_lowercase(), "keep-alive");
+        assert_eq!(reply.body, body.as_bytes());
+    }
+    http.send(format!("GET {FID} HTTP/1.0\r\n\r\n").as_bytes()).await;
+    assert_eq!(http.reply("GET").await.body, b"first");
+    assert!(http.is_closed().await);
+}
+
+fn parse_usage(text: &str) -> BTreeMap<String, String> {
+    assert!(text.ends_with('\n'), "partial: {text:?}");
+    text.lines().map(|line| line.split_once(": ").expect(line)).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+}
+
+/// S16.
+#[actix_rt::test]
+async fn usage_is_there_from_the_start_and_always_whole() {
+    let node = TestNode::start_with(|settings| settings.usage_interval_ms = 5).await;
+    let mut http = node.http().await;
+    let mut times_changed = 0;
+    let mut last_modified = None;
+    let end = Instant::now() + LIMIT;
+    while times_changed < 20 {
+        assert!(Instant::now() < end, "usage is not renewed");
+        let reply = http.ask("GET", "/dev11/usage", &[], b"").await;
+        assert_eq!((reply.status, reply.header("content-type")), (200, "text/plain"));
+        let usage = parse_usage(&String::from_utf8(reply.body).unwrap());
+        assert_eq!(
+            usage.keys().map(String::as_str).collect::<Vec<_>>(),
+            ["available", "device", "disk", "time", "total", "use", "used"]
+        );
+        let number = |key: &str| usage[key].parse::<u64>().unwrap();
+        assert_eq!(number("total"), number("used") + number("available"));
+        assert!(number("used") >= 1);
+        assert!(number("time") > 1_600_000_000);
+        let modified = std::fs::metadata(node.path("/dev11/usage")).unwrap().modified().unwrap();
+        times_changed += u32::from(last_modified.replace(modified) != Some(modified));
+    }
+}
+
+/// S17.
+#[actix_rt::test]
+async fn new_devices_get_usage_files() {
+    let node = TestNode::start_with(|settings| settings.usage_interval_ms = 20).await;
+    std::fs::create_dir(node.path("/dev13")).unwrap();
+    until("usage of the new device", || node.path("/dev13/usage").exists()).await;
+    parse_usage(&String::from_utf8(node.get("/dev13/usage").await.body).unwrap());
+}
+
+/// S18, S19.
+#[actix_rt::test]
+async fn sizes_and_checksums() {
+    let node = TestNode::start().await;
+    let content = pattern(2_500_000);
+    node.put(FID, b"second").await;
+    node.put("/dev12/large.fid", &content).await;
+    let mut side = node.side_channel().await;
+    assert_eq!(side.ask(&format!("size {FID}")).await, format!("{FID} 6\r\n"));
+    assert_eq!(side.ask("size /dev11/none").await, "/dev11/none -1\r\n");
+    assert_eq!(side.ask("size dev11/usage").await, "dev11/usage -1\r\n");
+    for hashtype in HashType::ALL {
+        let name = hashtype.name();
+        let small = checksum(hashtype, b"second").hex();
+        let large = checksum(hashtype, &content).hex();
+        for reason in ["", " fsck", " Some_1"] {
+            assert_eq!(side.ask(&format!("{name} {FID}{reason}")).await, format!("{FID} {name}={small}\r\n"));
+            let expected = format!("/dev12/large.fid {name}={large}\r\n");
+            assert_eq!(side.ask(&format!("{name} /dev12/large.fid{reason}")).await, expected);
+            assert_eq!(side.ask(&format!("{name} /dev11/none{reason}")).await, format!("/dev11/none {name}=-1\r\n"));
+        }
+        let expected = "ERR read /dev11/0 at 0 failed\r\n";
+        assert_eq!(side.ask(&format!("{name} /dev11/0")).await, expected, "a directory");
+    }
+}
+
+/// S18, S19: answers come in the order of the commands (N5).
+#[actix_rt::test]
+async fn answers_keep_the_order_of_commands() {
+    let node = TestNode::start().await;
+    node.put(FID, &pattern(3_000_000)).await;
+    let mut side = node.side_channel().await;
+    side.send(&format!("MD5 {FID}\nsize {FID}\n\nsize /dev11/none\n")).await;
+    assert!(side.line().await.starts_with(&format!("{FID} MD5=")));
+    assert_eq!(side.line().await, format!("{FID} 3000000\r\n"));
+    assert_eq!(side.line().await, "\r\n");
+    assert_eq!(side.line().await, "/dev11/none -1\r\n");
+}
+
+/// S20, S21.
+#[actix_rt::test]
+async fn words_that_are_not_known() {
+    let node = TestNode::start().await;
+    let mut side = node.side_channel().await;
+    for (line, word) in [(format!("md5 {FID}"), "md5"), (format!("SHA1 {FID}"), "sha1"), ("bogus".to_owned(), "bogus")]
+    {
+        assert_eq!(side.ask(&line).await, format!("ERROR: unknown command: {word}\r\n"));
+    }
+    assert_eq!(side.ask("size /dev11/../x").await, "ERROR: uri invalid (contains ..)\r\n");
+    assert_eq!(side.ask("size /dev11/none").await, "/dev11/none -1\r\n");
+    side.send(&"x".repeat(20_000)).await;
+    assert!(side.line().await.starts_with("ERROR"));
+}
+
+/// S22.
+#[actix_rt::test]
+async fn utilisation_is_streamed() {
+    let node = TestNode::start().await;
+    std::fs::create_dir(node.path("/dev9")).unwrap();
+    let second = TestNode {
+        node: node::start(&settings(node.docroot.path()), mogilefs::logging::discard()).await.unwrap(),
+        docroot: node.docroot,
+    };
+    let mut side = second.side_channel().await;
+    side.send("WATCH\r\n").await;
+    let begun = Instant::now();
+    for _group in 0..3 {
+        for number in ["9", "11", "12"] {
+            let line = side.line().await;
+            let (device, value) = line.strip_suffix('\n').unwrap().split_once('\t').expect(&line);
+            assert_eq!(device, number);
+            assert!(value == "-" || value.parse::<u8>().is_ok_and(|percent| percent <= 100), "{value:?}");
+        }
+        assert_eq!(side.line().await, ".\n");
+    }
+    assert!(begun.elapsed() > Duration::from_millis(1500), "one group each second");
+}
+
+/// S25: what a tracker does to find out whether a device is writeable.
+#[actix_rt::test]
+async fn write_test_of_a_tracker() {
+    let node = TestNode::start().await;
+    let mut http = node.http().await;
+    http.send(b"GET /dev11/usage HTTP/1.0\r\nConnection: Keep-Alive, keep-alive\r\nKeep-Alive: 300\r\n\r\n").await;
+    assert_eq!(http.reply("GET").await.status, 200);
+    let mkcol = "MKCOL /dev11/test-write/ HTTP/1.1\r\nConnection: keep-alive\r\nHost: n\r\nContent-Length: 0\r\n\r\n";
+    http.send(mkcol.as_bytes()).await;
+    assert_eq!(http.reply("MKCOL").await.status, 400);
+    let (uri, content) = ("/dev11/test-write/test-write-59", b"time=1795367512 rand=59");
+    assert_eq!(http.ask("PUT", uri, &["Content-Type: application/octet-stream"], content).await.status, 201);
+    assert_eq!(http.ask("GET", uri, &[], b"").await.body, content);
+    let wrong = ["Content-MD5: kDPg4wXyR8DDyA0MeEjIsw=="];
+    assert_eq!(http.ask("PUT", "/dev11/test-write/test-md5", &wrong, b".").await.status, 400);
+    assert_eq!(node.get("/dev11/test-write/test-md5").await.status, 404);
+}
+
+/// S24, N9: running uploads finish, idle connections do not delay the end, the ports are free again.
+#[actix_rt::test]
+async fn stopping_finishes_what_runs() {
+    let node = TestNode::start().await;
+    let (mut idle, mut fresh, mut running) = (node.http().await, node.http().await, node.http().await);
+    let mut side = node.side_channel().await;
+    assert_eq!(side.ask("").await, "\r\n");
+    idle.ask("GET", "/", &[], b"").await;
+    running.send(format!("PUT {FID} HTTP/1.1\r\nHost: n\r\nContent-Length: 5\r\n\r\nfi").as_bytes()).await;
+    until("an upload in progress", || node.files().len() == 1).await;
+    let http_addr = node.node.http_addr;
+    let file = node.path(FID);
+    let stopping = actix_rt::spawn(node.node.stop());
+    assert!(idle.is_closed().await);
+    assert!(fresh.is_closed().await);
+    assert_eq!(side.line().await, "");
+    running.send(b"rst").await;
+    assert_eq!(running.reply("PUT").await.status, 201);
+    let begun = Instant::now();
+    stopping.await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert_eq!(std::fs::read(file).unwrap(), b"first");
+    assert!(TcpStream::connect(http_addr).await.is_err());
+}
+
+#[actix_rt::test]
+async fn starting_without_what_it_needs_fails_clearly() {
+    let node = TestNode::start().await;
+    let mut taken = settings(node.docroot.path());
+    taken.http_listen = node.node.http_addr.to_string();
+    let error = node::start(&taken, mogilefs::logging::discard()).await.err().unwrap();
+    assert!(matches!(error, NodeStartError::Listen { .. }));
+    assert!(error.to_string().contains("node.http_listen") && error.to_string().contains("in use"), "{error}");
+    let missing = settings(&node.path("/missing"));
+    let error = node::start(&missing, mogilefs::logging::discard()).await.err().unwrap();
+    assert!(error.to_string().contains("node.docroot") && error.to_string().contains("missing"), "{error}");
+}
+
+/// N2: what a crash left is removed after the start.
+#[actix_rt::test]
+async fn leftovers_of_a_crash_are_removed() {
+    let node = TestNode::start().await;
+    let leftover = node.path("/dev11/0/.0000009999.fid.1.7.tmp");
+    std::fs::create_dir(leftover.parent().unwrap()).unwrap();
+    let file = std::fs::File::create(&leftover).unwrap();
+    file.set_modified(std::time::SystemTime::now() - Duration::from_secs(60)).unwrap();
+    let docroot = node.docroot;
+    node.node.stop().await;
+    let _again = node::start(&settings(docroot.path()), mogilefs::logging::discard()).await.unwrap();
+    until("the sweep", || !leftover.exists()).await;
+}

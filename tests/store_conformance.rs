@@ -1,0 +1,1287 @@
+//! The store against the conformance statements of the reference (database.md section 7), on every database there is:
+//! SQLite always; MySQL/MariaDB and PostgreSQL if this was built with their features and `MOGILEFS_TEST_MYSQL_URL` or
+//! `MOGILEFS_TEST_POSTGRES_URL` names a database of a server on which test databases may be created.
+//!
+//! Locks of MySQL belong to the server, not to a database: each test uses names of its own.
+//!
+//! Each statement is a function that runs on a database of its own, as `<backend>::<statement>`.
+
+use bstr::{BStr, BString};
+use diesel::connection::SimpleConnection;
+use diesel::sql_types::BigInt;
+use diesel::{QueryableByName, RunQueryDsl};
+use mogilefs::cluster::device_state::{DeviceStatus, HostStatus};
+use mogilefs::ids::{ClassId, DevId, Dmid, Fid, HostId};
+use mogilefs::settings::{DatabaseSettings, Settings};
+use mogilefs::store::classes::ClassFields;
+use mogilefs::store::devices::DeviceUsage;
+use mogilefs::store::files::{CloseOutcome, CloseUpload, RenameOutcome};
+use mogilefs::store::hosts::HostChanges;
+use mogilefs::store::queues::PARKED;
+use mogilefs::store::tempfiles::NewTempfile;
+use mogilefs::store::{
+    Backend, DeleteOutcome, Session, SetupOutcome, Store, StoreConnection, StoreError, StoreResult, checksums, classes,
+    db_unixtime, devices, domains, file_on, files, hosts, queues, server_settings, tempfiles,
+};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// A database of its own for one test, gone with it.
+struct TestDatabase {
+    settings: DatabaseSettings,
+    backend: Backend,
+    /// SQLite: the directory; servers: how to drop the database.
+    _directory: Option<tempfile::TempDir>,
+    dropping: Option<(String, String)>,
+}
+
+fn discard_log() -> slog::Logger {
+    slog::Logger::root(slog::Discard, slog::o!())
+}
+
+fn settings_for(url: String) -> DatabaseSettings {
+    DatabaseSettings { url, connect_timeout_ms: 5000, lock_wait_ms: 5000, ..Settings::defaults().database }
+}
+
+fn server_url(backend: Backend) -> Option<String> {
+    let variable = match backend {
+        Backend::Sqlite => return None,
+        Backend::Mysql => "MOGILEFS_TEST_MYSQL_URL",
+        Backend::Postgres => "MOGILEFS_TEST_POSTGRES_URL",
+    };
+    std::env::var(variable).ok()
+}
+
+/// Runs a statement on the database that the test variable names.
+fn on_server(backend: Backend, url: &str, statement: &str) {
+    use diesel::Connection as _;
+    let _ = (url, statement);
+    match backend {
+        Backend::Sqlite => {}
+        #[cfg(feature = "mysql")]
+        Backend::Mysql => {
+            diesel::MysqlConnection::establish(url).expect("test server").batch_execute(statement).expect(statement);
+        }
+        #[cfg(feature = "postgres")]
+        Backend::Postgres => {
+            diesel::PgConnection::establish(url).expect("test server").batch_execute(statement).expect(statement);
+        }
+        #[allow(unreachable_patterns)]
+        _ => panic!("{} is not built in", backend.name()),
+    }
+}
+
+impl TestDatabase {
+    /// `None` if this kind of database is not there to be tested.
+    fn new(backend: Backend) -> Option<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        if backend == Backend::Sqlite {
+            let directory = tempfile::tempdir().expect("a directory");
+            let settings = settings_for(format!("sqlite:{}", directory.path().join("new/test.db").display()));
+            return Some(Self { settings, backend, _directory: Some(directory), dropping: None });
+        }
+        let server = server_url(backend)?;
+        let name = format!("mogtest_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        on_server(backend, &server, &format!("CREATE DATABASE {name}"));
+        let (address, options) = server.split_once('?').map_or((server.as_str(), ""), |(a, o)| (a, o));
+        let (base, _) = address.rsplit_once('/').expect("a url with a database");
+        let options = if options.is_empty() { String::new() } else { format!("?{options}") };
+        let settings = settings_for(format!("{base}/{name}{options}"));
+        Some(Self { settings, backend, _directory: None, dropping: Some((server, name)) })
+    }
+
+    fn open(&self) -> Store {
+        Store::open(&self.settings, discard_log()).expect("the database opens")
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        if let Some((server, name)) = &self.dropping {
+            let force = if self.backend == Backend::Postgres { " WITH (FORCE)" } else { "" };
+            on_server(self.backend, server, &format!("DROP DATABASE {name}{force}"));
+        }
+    }
+}
+
+/// An open database with a session.
+struct Fixture {
+    session: Session,
+    store: Store,
+    database: TestDatabase,
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    n: i64,
+}
+
+impl Fixture {
+    fn backend(&self) -> Backend {
+        self.store.backend()
+    }
+
+    /// Does something as one change.
+    async fn write<T: Send + 'static>(
+        &self,
+        body: impl FnMut(&mut StoreConnection) -> StoreResult<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        self.session.write(body).await
+    }
+
+    /// Does something that must work.
+    async fn done<T: Send + 'static>(
+        &self,
+        body: impl FnMut(&mut StoreConnection) -> StoreResult<T> + Send + 'static,
+    ) -> T {
+        self.write(body).await.expect("the change is stored")
+    }
+
+    fn get<T>(&self, body: impl FnMut(&mut StoreConnection) -> StoreResult<T>) -> T {
+        self.session.read(body).expect("the database answers")
+    }
+
+    /// Statements that every database understands.
+    async fn sql(&self, statements: &str) {
+        let text = statements.to_owned();
+        self.done(move |conn| conn.batch_execute(&text).map_err(StoreError::from)).await;
+    }
+
+    /// How many rows: `count("file WHERE fid = 1")`.
+    fn count(&self, of: &str) -> i64 {
+        let text = format!("SELECT COUNT(*) AS n FROM {of}");
+        self.get(|conn| Ok(diesel::sql_query(&text).get_result::<Count>(conn)?)).n
+    }
+
+    #[track_caller]
+    fn has(&self, of: &str) {
+        assert_eq!(self.count(of), 1, "rows of {of}");
+    }
+
+    #[track_caller]
+    fn has_not(&self, of: &str) {
+        assert_eq!(self.count(of), 0, "rows of {of}");
+    }
+
+    fn now(&self) -> i64 {
+        self.get(db_unixtime)
+    }
+
+    async fn domain_with_class(&self) {
+        self.sql(
+            "INSERT INTO domain (dmid, namespace) VALUES (1, 'd'); \
+             INSERT INTO class (dmid, classid, classname, mindevcount) VALUES (1, 5, 'c', 2)",
+        )
+        .await;
+    }
+
+    async fn file(&self, fid: i64, key: &str) {
+        self.sql(&format!(
+            "INSERT INTO file (fid, dmid, dkey, length, classid, devcount) VALUES ({fid}, 1, '{key}', 10, 0, 1)"
+        ))
+        .await;
+    }
+
+    async fn upload(&self, key: &str) -> Fid {
+        let new = new_upload(None, key);
+        self.done(move |conn| tempfiles::register(conn, &new)).await
+    }
+
+    async fn close(&self, fid: Fid, key: &str) -> CloseOutcome {
+        let close = closing(fid, key);
+        self.done(move |conn| files::close_upload(conn, &close)).await
+    }
+}
+
+fn new_upload(fid: Option<i64>, key: &str) -> NewTempfile {
+    NewTempfile {
+        fid: fid.map(Fid),
+        dmid: Dmid(1),
+        dkey: key.into(),
+        classid: ClassId(0),
+        devids: vec![DevId(1), DevId(2)],
+    }
+}
+
+fn closing(fid: Fid, key: &str) -> CloseUpload {
+    CloseUpload {
+        fid,
+        dmid: Dmid(1),
+        dkey: key.into(),
+        classid: ClassId(0),
+        length: 10,
+        devid: DevId(1),
+        checksum: None,
+    }
+}
+
+fn run<F: AsyncFnOnce(&Fixture)>(backend: Backend, test: F) {
+    let Some(database) = TestDatabase::new(backend) else { return };
+    assert_eq!(Store::setup(&database.settings), Ok(SetupOutcome::Created));
+    let store = database.open();
+    let session = store.session().expect("a session");
+    let fixture = Fixture { session, store, database };
+    block_on(test(&fixture));
+    let Fixture { session, store, database } = fixture;
+    drop(session);
+    store.close();
+    drop(database);
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime").block_on(future)
+}
+
+/// Every statement as a test of its own on every database.
+macro_rules! on_every_database {
+    ($($statement:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[test] fn $statement() { super::run(super::Backend::Sqlite, super::$statement); })*
+        }
+        #[cfg(feature = "mysql")]
+        mod mysql {
+            $(#[test] fn $statement() { super::run(super::Backend::Mysql, super::$statement); })*
+        }
+        #[cfg(feature = "postgres")]
+        mod postgres {
+            $(#[test] fn $statement() { super::run(super::Backend::Postgres, super::$statement); })*
+        }
+    };
+}
+
+on_every_database!(
+    c01_setup_makes_all_tables,
+    c02_setup_again_changes_nothing,
+    c04_c06_other_versions_are_refused,
+    c05_missing_schema_is_version_0,
+    c10_interrupted_setup_is_completed,
+    c11_register,
+    c12_c13_c14_explicit_fids,
+    c15_c16_counter_behind_the_files,
+    c18_counter_is_raised_at_start,
+    c20_two_take_one_tempfile,
+    c21_c22_expired_tempfiles,
+    c23_c24_c25_c26_expire,
+    c27_look_up,
+    c29_c30_c57_close_over_another_file,
+    c32_printable_and_longest_keys,
+    c33_c34_c35_bytes_of_keys,
+    c36_large_lengths,
+    c37_c38_case_of_keys,
+    c39_keys_that_are_too_long,
+    c40_rename,
+    c41_list_after,
+    c43_prefixes_are_literal,
+    c44_c47_pages_of_keys,
+    c45_c46_order_and_case_of_keys,
+    c48_null_keys,
+    c49_c50_c53_locations,
+    c52_recount,
+    c56_c59_close,
+    close_refuses_what_is_gone,
+    c60_discard,
+    c61_close_with_checksum,
+    c62_concurrent_closers_of_one_key,
+    c63_delete_by_key,
+    c64_c78_failed_writes_leave_nothing,
+    c66_enqueue_replication,
+    c67_c68_claim,
+    c69_two_claimers,
+    claim_and_finish,
+    c73_c74_reschedule,
+    c75_c76_wake_all,
+    c77_enqueue_deletion,
+    todo_rows,
+    set_class_enqueues,
+    locate_finds_file_and_devices,
+    c79_c80_c81_server_settings,
+    c82_domains,
+    c83_c85_classes,
+    c84_delete_domain,
+    c86_hosts,
+    c87_c88_c89_devices,
+    c93_checksums,
+    c94_locks_exclude,
+    locks_of_one_session,
+    c95_c98_lock_rows_of_others,
+    c97_c101_lost_connection,
+    a_panic_takes_nothing_with_it,
+    concurrent_writers_lose_nothing,
+    closed_store_refuses,
+);
+
+async fn c01_setup_makes_all_tables(f: &Fixture) {
+    for table in [
+        "domain",
+        "class",
+        "file",
+        "tempfile",
+        "file_to_delete",
+        "unreachable_fids",
+        "file_on",
+        "file_on_corrupt",
+        "host",
+        "device",
+        "file_to_replicate",
+        "file_to_delete_later",
+        "fsck_log",
+        "file_to_queue",
+        "file_to_delete2",
+        "checksum",
+    ] {
+        f.has_not(table);
+    }
+    if f.backend() != Backend::Mysql {
+        f.has_not("lock");
+    }
+    f.has("server_settings");
+    f.has("server_settings WHERE field = 'schema_version' AND value = '17'");
+}
+
+async fn c02_setup_again_changes_nothing(f: &Fixture) {
+    f.domain_with_class().await;
+    assert_eq!(Store::setup(&f.database.settings), Ok(SetupOutcome::AlreadyCurrent));
+    f.has("domain");
+    f.has("server_settings");
+}
+
+async fn c04_c06_other_versions_are_refused(f: &Fixture) {
+    for version in ["16", "18"] {
+        f.done(move |conn| server_settings::set(conn, "schema_version", Some(version))).await;
+        let refused = Store::open(&f.database.settings, discard_log()).err();
+        let Some(StoreError::Schema(message)) = refused else { panic!("version {version}: {refused:?}") };
+        assert!(message.contains(version) && message.contains("17") && message.contains("db setup"), "{message}");
+        let unchecked = DatabaseSettings { skip_schema_check: true, ..f.database.settings.clone() };
+        assert!(Store::open(&unchecked, discard_log()).is_ok());
+        let Err(StoreError::Schema(message)) = Store::setup(&f.database.settings) else { panic!("setup ran") };
+        assert!(message.contains(version) && message.contains("17"), "{message}");
+        assert_eq!(f.get(|conn| server_settings::get(conn, "schema_version")).as_deref(), Some(version));
+    }
+}
+
+async fn c05_missing_schema_is_version_0(f: &Fixture) {
+    f.sql("DROP TABLE server_settings").await;
+    let refused = Store::open(&f.database.settings, discard_log()).err();
+    assert!(matches!(&refused, Some(StoreError::Schema(message)) if message.contains("version 0")), "{refused:?}");
+}
+
+async fn c10_interrupted_setup_is_completed(f: &Fixture) {
+    f.sql("DELETE FROM server_settings; DROP TABLE checksum; DROP TABLE file_to_queue; DROP TABLE file_to_delete2")
+        .await;
+    f.domain_with_class().await;
+    assert_eq!(Store::setup(&f.database.settings), Ok(SetupOutcome::Created));
+    f.has_not("checksum");
+    f.has_not("file_to_queue");
+    f.has("domain");
+    f.has("server_settings WHERE value = '17'");
+}
+
+async fn c11_register(f: &Fixture) {
+    let fid = f.upload("k").await;
+    assert_eq!(fid, Fid(1));
+    let row = f.get(|conn| tempfiles::find(conn, fid)).expect("a row");
+    assert_eq!((row.dmid, row.classid, row.dkey.as_slice()), (Dmid(1), ClassId(0), &b"k"[..]));
+    assert_eq!(row.devids, [DevId(1), DevId(2)]);
+    assert!((f.now() - row.createtime).abs() <= 1, "createtime {}", row.createtime);
+    f.has("tempfile WHERE devids = '1,2'");
+}
+
+async fn c12_c13_c14_explicit_fids(f: &Fixture) {
+    let register = |fid, key: &str| {
+        let new = new_upload(Some(fid), key);
+        f.write(move |conn| tempfiles::register(conn, &new))
+    };
+    assert_eq!(register(500, "k").await, Ok(Fid(500)));
+    assert_eq!(register(500, "other").await, Err(StoreError::Duplicate));
+    f.has("tempfile WHERE fid = 500 AND dkey = 'k'");
+    f.file(700, "f").await;
+    assert_eq!(register(700, "k").await, Err(StoreError::Duplicate));
+    f.has_not("tempfile WHERE fid = 700");
+    f.sql(
+        "INSERT INTO file_to_delete2 (fid, nexttry) VALUES (800, 1); INSERT INTO file_on (fid, devid) VALUES (900, 1)",
+    )
+    .await;
+    assert_eq!(register(800, "k").await, Err(StoreError::Duplicate));
+    assert_eq!(register(900, "k").await, Err(StoreError::Duplicate));
+    f.has("tempfile");
+}
+
+async fn c15_c16_counter_behind_the_files(f: &Fixture) {
+    for fid in [3, 4, 5, 501, 700] {
+        f.file(fid, &format!("k{fid}")).await;
+    }
+    f.sql("INSERT INTO file (fid, dmid, dkey, length, classid, devcount) VALUES (1, 1, 'k1', 1, 0, 1)").await;
+    let first = f.upload("a").await;
+    let second = f.upload("b").await;
+    assert!(first > Fid(700) && second > first, "{first} {second}");
+    assert_eq!(f.count("tempfile"), 2);
+}
+
+async fn c18_counter_is_raised_at_start(f: &Fixture) {
+    f.file(99, "k").await;
+    f.sql(
+        "INSERT INTO file_to_delete2 (fid, nexttry) VALUES (100, 1); INSERT INTO file_on (fid, devid) VALUES (101, 1)",
+    )
+    .await;
+    let reopened = f.database.open();
+    f.has_not("tempfile");
+    assert_eq!(f.upload("a").await, Fid(102));
+    reopened.close();
+}
+
+async fn c20_two_take_one_tempfile(f: &Fixture) {
+    let fid = f.upload("k").await;
+    let row = f.get(|conn| tempfiles::find(conn, fid)).expect("a row");
+    let again = row.clone();
+    assert_eq!(f.write(move |conn| tempfiles::expire(conn, &row)).await, Ok(true));
+    assert_eq!(f.write(move |conn| tempfiles::expire(conn, &again)).await, Ok(false));
+}
+
+async fn age_tempfile(f: &Fixture, fid: i64, secs: i64) {
+    let created = f.now() - secs;
+    f.sql(&format!("UPDATE tempfile SET createtime = {created} WHERE fid = {fid}")).await;
+}
+
+async fn c21_c22_expired_tempfiles(f: &Fixture) {
+    let (old, young) = (f.upload("old").await, f.upload("young").await);
+    age_tempfile(f, old.0, 3601).await;
+    age_tempfile(f, young.0, 3590).await;
+    let expired = f.get(|conn| tempfiles::expired(conn, 3600, 50));
+    assert_eq!(expired.iter().map(|row| row.fid).collect::<Vec<_>>(), [old]);
+    for number in 0..60 {
+        let fid = f.upload(&format!("k{number}")).await;
+        age_tempfile(f, fid.0, 4000).await;
+    }
+    assert_eq!(f.get(|conn| tempfiles::expired(conn, 3600, 50)).len(), 50);
+}
+
+async fn c23_c24_c25_c26_expire(f: &Fixture) {
+    f.domain_with_class().await;
+    let expire = async |fid: Fid| {
+        let row = f.get(|conn| tempfiles::find(conn, fid)).expect("a row");
+        f.done(move |conn| tempfiles::expire(conn, &row)).await
+    };
+    let abandoned = f.upload("abandoned").await;
+    assert!(expire(abandoned).await);
+    assert_eq!(f.get(|conn| file_on::devids(conn, abandoned)), [DevId(1), DevId(2)]);
+    f.has(&format!("file_to_delete2 WHERE fid = {abandoned}"));
+    f.has_not("tempfile");
+
+    let live = f.upload("live").await;
+    f.file(live.0, "live").await;
+    assert!(expire(live).await);
+    f.has_not("tempfile");
+    f.has(&format!("file WHERE fid = {live}"));
+    f.has_not(&format!("file_to_delete2 WHERE fid = {live}"));
+    f.has_not(&format!("file_on WHERE fid = {live}"));
+
+    let nowhere = f.upload("nowhere").await;
+    f.sql(&format!("UPDATE tempfile SET devids = NULL WHERE fid = {nowhere}")).await;
+    assert!(expire(nowhere).await);
+    f.has(&format!("file_to_delete2 WHERE fid = {nowhere}"));
+    f.has_not(&format!("file_on WHERE fid = {nowhere}"));
+
+    let closed = f.upload("closed").await;
+    let selected = f.get(|conn| tempfiles::find(conn, closed)).expect("a row");
+    assert_eq!(f.close(closed, "closed").await, CloseOutcome::Stored);
+    assert!(!f.done(move |conn| tempfiles::expire(conn, &selected)).await);
+    f.has(&format!("file WHERE fid = {closed}"));
+    f.has_not(&format!("file_to_delete2 WHERE fid = {closed}"));
+}
+
+async fn c27_look_up(f: &Fixture) {
+    f.file(1, "a").await;
+    let row = f.get(|conn| files::find_by_key(conn, Dmid(1), BStr::new("a"))).expect("a file");
+    assert_eq!((row.fid, row.dmid, row.length, row.classid, row.devcount), (Fid(1), Dmid(1), 10, ClassId(0), 1));
+    assert_eq!(f.get(|conn| files::find_by_key(conn, Dmid(2), BStr::new("a"))), None);
+    assert_eq!(f.get(|conn| files::find_by_fid(conn, Fid(1))), Some(row));
+    assert_eq!(f.get(|conn| files::find_by_fid(conn, Fid(2))), None);
+    assert_eq!(f.get(files::max_fid), Some(Fid(1)));
+}
+
+async fn c29_c30_c57_close_over_another_file(f: &Fixture) {
+    f.domain_with_class().await;
+    let old = f.upload("k").await;
+    assert_eq!(f.close(old, "k").await, CloseOutcome::Stored);
+    let new = f.upload("k").await;
+    assert_eq!(f.close(new, "k").await, CloseOutcome::Stored);
+    f.has("file");
+    f.has(&format!("file WHERE fid = {new} AND dkey = 'k'"));
+    f.has(&format!("file_to_delete2 WHERE fid = {old} AND nexttry <= {}", f.now()));
+    f.has(&format!("file_on WHERE fid = {old}"));
+    f.has_not(&format!("file_to_delete2 WHERE fid = {new}"));
+}
+
+async fn c32_printable_and_longest_keys(f: &Fixture) {
+    f.domain_with_class().await;
+    let printable: String = (b' '..=b'~').map(char::from).collect();
+    let longest = "x".repeat(255);
+    for key in [printable, longest] {
+        let fid = f.upload(&key).await;
+        assert_eq!(f.close(fid, &key).await, CloseOutcome::Stored);
+        let found = f.get(|conn| files::find_by_key(conn, Dmid(1), BStr::new(&key))).expect("found");
+        assert_eq!((found.fid, found.dkey), (fid, BString::from(key.as_str())));
+        let listed = f.get(|conn| files::list_keys(conn, Dmid(1), BStr::new(&key), BStr::new(""), 10, false));
+        assert_eq!(listed, [BString::from(key)]);
+    }
+}
+
+async fn c33_c34_c35_bytes_of_keys(f: &Fixture) {
+    f.domain_with_class().await;
+    let fid = f.upload("é").await;
+    assert_eq!(f.close(fid, "é").await, CloseOutcome::Stored);
+    let found = f.get(|conn| files::find_by_key(conn, Dmid(1), BStr::new("é"))).expect("found");
+    assert_eq!((found.fid, found.dkey.as_slice()), (fid, "é".as_bytes()));
+    match f.backend() {
+        Backend::Postgres => f.has("file WHERE dkey = chr(195) || chr(169) AND length(dkey) = 2"),
+        Backend::Mysql => f.has("file WHERE HEX(CONVERT(dkey USING utf8mb4)) = 'C3A9'"),
+        Backend::Sqlite => f.has("file WHERE hex(dkey) = 'C3A9' AND typeof(dkey) = 'text'"),
+    }
+    let bytes = BString::from(&b"\xFF\xFE"[..]);
+    let new = NewTempfile { dkey: bytes.clone(), ..new_upload(None, "") };
+    let registered = f.write(move |conn| tempfiles::register(conn, &new)).await;
+    if f.backend() == Backend::Mysql {
+        assert!(matches!(registered, Err(StoreError::InvalidValue(_))), "{registered:?}");
+        return;
+    }
+    let close = CloseUpload { dkey: bytes.clone(), ..closing(registered.expect("stored"), "") };
+    assert_eq!(f.done(move |conn| files::close_upload(conn, &close)).await, CloseOutcome::Stored);
+    let (found, devids) =
+        f.get(|conn| files::locate(conn, Dmid(1), bytes.as_ref())).expect("found under the same bytes");
+    assert_eq!((found.dkey, devids), (bytes.clone(), vec![DevId(1)]));
+    for case_sensitive in [false, true] {
+        let prefix = BStr::new(if case_sensitive { &b"\xFF"[..] } else { b"" });
+        let listed = f.get(|conn| files::list_keys(conn, Dmid(1), prefix, BStr::new("é"), 10, case_sensitive));
+        assert_eq!(listed, std::slice::from_ref(&bytes));
+    }
+}
+
+async fn c36_large_lengths(f: &Fixture) {
+    f.domain_with_class().await;
+    let close = CloseUpload { length: 5_000_000_000_000, ..closing(f.upload("k").await, "k") };
+    f.done(move |conn| files::close_upload(conn, &close)).await;
+    let row = f.get(|conn| files::find_by_key(conn, Dmid(1), BStr::new("k"))).expect("a file");
+    assert_eq!(row.length, 5_000_000_000_000);
+}
+
+async fn c37_c38_case_of_keys(f: &Fixture) {
+    f.domain_with_class().await;
+    let lower = f.upload("foo").await;
+    f.close(lower, "foo").await;
+    let found = f.get(|conn| files::find_by_key(conn, Dmid(1), BStr::new("FOO"))).map(|row| row.fid);
+    let capital = f.upload("Foo").await;
+    assert_eq!(f.close(capital, "Foo").await, CloseOutcome::Stored);
+    if f.backend() == Backend::Mysql {
+        assert_eq!(found, Some(lower));
+        f.has(&format!("file WHERE fid = {capital}"));
+        f.has("file");
+        f.has(&format!("file_to_delete2 WHERE fid = {lower}"));
+    } else {
+        assert_eq!(found, None);
+        assert_eq!(f.count("file"), 2);
+    }
+}
+
+async fn c39_keys_that_are_too_long(f: &Fixture) {
+    if f.backend() == Backend::Sqlite {
+        return;
+    }
+    let new = new_upload(None, &"x".repeat(256));
+    let registered = f.write(move |conn| tempfiles::register(conn, &new)).await;
+    assert!(matches!(registered, Err(StoreError::InvalidValue(_))), "{registered:?}");
+    f.has_not("tempfile");
+}
+
+async fn c40_rename(f: &Fixture) {
+    f.file(1, "a").await;
+    f.file(2, "b").await;
+    let rename = |from: &'static str, to: &'static str| {
+        f.done(move |conn| files::rename(conn, Dmid(1), BStr::new(from), BStr::new(to)))
+    };
+    assert_eq!(rename("a", "b").await, RenameOutcome::KeyExists);
+    f.has("file WHERE fid = 1 AND dkey = 'a'");
+    assert_eq!(rename("a", "c").await, RenameOutcome::Renamed);
+    f.has("file WHERE fid = 1 AND dkey = 'c'");
+    assert_eq!(rename("a", "d").await, RenameOutcome::UnknownKey);
+    assert_eq!(rename("c", "c").await, RenameOutcome::Renamed);
+}
+
+async fn c41_list_after(f: &Fixture) {
+    for fid in [5, 3, 9, 1, 7, 2, 10, 4, 8, 6] {
+        f.file(fid, &format!("k{fid}")).await;
+    }
+    let fids: Vec<i64> = f.get(|conn| files::list_after(conn, Fid(3), 4)).iter().map(|row| row.fid.0).collect();
+    assert_eq!(fids, [4, 5, 6, 7]);
+}
+
+fn list(f: &Fixture, prefix: &str, after: &str, limit: i64, case_sensitive: bool) -> Vec<String> {
+    f.get(|conn| files::list_keys(conn, Dmid(1), BStr::new(prefix), BStr::new(after), limit, case_sensitive))
+        .iter()
+        .map(BString::to_string)
+        .collect()
+}
+
+async fn c43_prefixes_are_literal(f: &Fixture) {
+    f.domain_with_class().await;
+    for key in ["a", "a_b", "aXb", "a%b", "a\\b", "a|b"] {
+        let fid = f.upload(key).await;
+        f.close(fid, key).await;
+    }
+    for case_sensitive in [false, true] {
+        for (prefix, key) in [("a_", "a_b"), ("a%", "a%b"), ("a\\", "a\\b"), ("a|", "a|b")] {
+            assert_eq!(list(f, prefix, "", 10, case_sensitive), [key], "prefix {prefix}");
+        }
+    }
+}
+
+async fn c44_c47_pages_of_keys(f: &Fixture) {
+    for (fid, key) in [(1, "a/1"), (2, "a/10"), (3, "a/2"), (4, "b")] {
+        f.file(fid, key).await;
+    }
+    assert_eq!(list(f, "a/", "a/10", 10, false), ["a/2"]);
+    let rows: Vec<String> = (0..1500).map(|n| format!("({}, 1, 'k{n:05}', 1, 0, 1)", n + 100)).collect();
+    f.sql(&format!("INSERT INTO file (fid, dmid, dkey, length, classid, devcount) VALUES {}", rows.join(", "))).await;
+    let mut keys = list(f, "k", "", 1000, false);
+    assert_eq!(keys.len(), 1000);
+    let last = keys.last().expect("a key").clone();
+    let rest = list(f, "k", &last, 1000, false);
+    assert_eq!(rest.len(), 500);
+    keys.extend(rest);
+    assert_eq!(keys, (0..1500).map(|n| format!("k{n:05}")).collect::<Vec<_>>());
+}
+
+async fn c45_c46_order_and_case_of_keys(f: &Fixture) {
+    for (fid, key) in [(1, "a"), (2, "B"), (3, "c"), (4, "Case_X")] {
+        f.file(fid, key).await;
+    }
+    let all = list(f, "", "", 10, false);
+    match f.backend() {
+        Backend::Mysql => assert_eq!(all, ["a", "B", "c", "Case_X"]),
+        Backend::Sqlite => assert_eq!(all, ["B", "Case_X", "a", "c"]),
+        // Another order is the choice of whoever made the server.
+        Backend::Postgres => assert_eq!(all.len(), 4),
+    }
+    let found = list(f, "case", "", 10, false);
+    assert_eq!(found.len(), usize::from(f.backend() != Backend::Postgres));
+    assert!(list(f, "case", "", 10, true).is_empty());
+    assert_eq!(list(f, "Case", "", 10, true), ["Case_X"]);
+}
+
+async fn c48_null_keys(f: &Fixture) {
+    f.sql("INSERT INTO file (fid, dmid, dkey, length, classid, devcount) VALUES (1, 1, NULL, 1, 0, 1), (2, 1, NULL, 1, 0, 1)")
+        .await;
+    assert_eq!(f.get(|conn| files::list_after(conn, Fid(0), 10)).len(), 2);
+}
+
+async fn c49_c50_c53_locations(f: &Fixture) {
+    assert!(f.done(|conn| file_on::add(conn, Fid(5), DevId(1))).await);
+    assert!(!f.done(|conn| file_on::add(conn, Fid(5), DevId(1))).await);
+    f.has("file_on");
+    if f.backend() != Backend::Sqlite {
+        let refused = f.write(|conn| file_on::add(conn, Fid(5), DevId(99_999_999))).await;
+        assert!(matches!(refused, Err(StoreError::InvalidValue(_))), "{refused:?}");
+        f.has("file_on");
+    }
+    assert_eq!(f.done(|conn| file_on::remove(conn, Fid(5), DevId(1))).await, 1);
+    assert_eq!(f.done(|conn| file_on::remove(conn, Fid(5), DevId(1))).await, 0);
+}
+
+async fn c52_recount(f: &Fixture) {
+    f.file(5, "k").await;
+    f.sql("UPDATE file SET devcount = 9; INSERT INTO file_on (fid, devid) VALUES (5, 1), (5, 2), (6, 1)").await;
+    f.done(|conn| file_on::recount(conn, Fid(5))).await;
+    f.done(|conn| file_on::recount(conn, Fid(77))).await;
+    f.has("file WHERE fid = 5 AND devcount = 2");
+}
+
+async fn c56_c59_close(f: &Fixture) {
+    f.domain_with_class().await;
+    let fid = f.upload("k").await;
+    assert_eq!(f.close(fid, "k").await, CloseOutcome::Stored);
+    let stored = |f: &Fixture| {
+        f.has_not("tempfile");
+        f.has(&format!("file WHERE fid = {fid} AND dkey = 'k' AND length = 10 AND classid = 0 AND devcount = 1"));
+        f.has(&format!("file_on WHERE fid = {fid} AND devid = 1"));
+        f.has("file_to_replicate WHERE fromdevid IS NULL AND nexttry = 0 AND failcount = 0");
+        f.has_not("file_to_delete2");
+    };
+    stored(f);
+    assert_eq!(f.close(fid, "k").await, CloseOutcome::NoTempfile);
+    stored(f);
+}
+
+/// D26, D31: an upload is not closed into a domain or class that is gone, nor over a file of its own number.
+async fn close_refuses_what_is_gone(f: &Fixture) {
+    f.domain_with_class().await;
+    let fid = f.upload("k").await;
+    for close in [
+        CloseUpload { classid: ClassId(6), ..closing(fid, "k") },
+        CloseUpload { dmid: Dmid(2), ..closing(fid, "k") },
+        CloseUpload { dmid: Dmid(2), classid: ClassId(5), ..closing(fid, "k") },
+    ] {
+        assert_eq!(f.done(move |conn| files::close_upload(conn, &close)).await, CloseOutcome::ClassGone);
+    }
+    f.has("tempfile");
+    let close = CloseUpload { classid: ClassId(5), ..closing(fid, "k") };
+    assert_eq!(f.done(move |conn| files::close_upload(conn, &close)).await, CloseOutcome::Stored);
+    f.sql(&format!("INSERT INTO tempfile (fid, createtime, classid, dmid, dkey) VALUES ({fid}, 1, 0, 1, 'z')")).await;
+    assert_eq!(f.close(fid, "z").await, CloseOutcome::FidExists);
+    f.has("file WHERE dkey = 'k'");
+}
+
+async fn c60_discard(f: &Fixture) {
+    let fid = f.upload("k").await;
+    assert!(f.done(move |conn| files::discard_upload(conn, fid, DevId(3))).await);
+    f.has_not("tempfile");
+    f.has_not("file");
+    f.has(&format!("file_on WHERE fid = {fid} AND devid = 3"));
+    f.has(&format!("file_to_delete2 WHERE fid = {fid}"));
+    assert!(!f.done(move |conn| files::discard_upload(conn, fid, DevId(3))).await);
+}
+
+async fn c61_close_with_checksum(f: &Fixture) {
+    f.domain_with_class().await;
+    let fid = f.upload("k").await;
+    let close = CloseUpload { checksum: Some((1, vec![0xAB; 16])), ..closing(fid, "k") };
+    f.done(move |conn| files::close_upload(conn, &close)).await;
+    assert_eq!(f.get(|conn| checksums::find(conn, fid)), Some((1, vec![0xAB; 16])));
+}
+
+/// Many threads close different uploads of one key at once.
+async fn c62_concurrent_closers_of_one_key(f: &Fixture) {
+    const THREADS: usize = 4;
+    const ROUNDS: usize = 25;
+    f.domain_with_class().await;
+    let outcomes: Vec<(Fid, StoreResult<CloseOutcome>)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|_| {
+                let store = f.store.clone();
+                scope.spawn(move || {
+                    let session = store.session().expect("a session");
+                    block_on(async {
+                        let mut outcomes = Vec::new();
+                        for _ in 0..ROUNDS {
+                            let new = new_upload(None, "k");
+                            let registered = session.write(move |conn| tempfiles::register(conn, &new)).await;
+                            let fid = registered.expect("an upload");
+                            let close = closing(fid, "k");
+                            outcomes.push((fid, session.write(move |conn| files::close_upload(conn, &close)).await));
+                        }
+                        outcomes
+                    })
+                })
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("a thread")).collect()
+    });
+    f.has("file");
+    let owner = f.get(|conn| files::find_by_key(conn, Dmid(1), BStr::new("k"))).expect("an owner").fid;
+    let mut stored = 0;
+    for (fid, outcome) in outcomes {
+        match outcome {
+            Ok(CloseOutcome::Stored) => {
+                stored += 1;
+                let queued = f.count(&format!("file_to_delete2 WHERE fid = {fid}"));
+                assert_eq!(queued, i64::from(fid != owner), "fid {fid}, owner {owner}");
+            }
+            Ok(other) => panic!("{fid}: {other:?}"),
+            Err(error) => {
+                assert_eq!(error, StoreError::Deadlock, "{fid}");
+                f.has(&format!("tempfile WHERE fid = {fid}"));
+            }
+        }
+    }
+    assert_eq!(f.count("file_to_delete2"), stored - 1);
+}
+
+async fn c63_delete_by_key(f: &Fixture) {
+    f.file(7, "k").await;
+    f.sql("INSERT INTO file_on (fid, devid) VALUES (7, 1)").await;
+    assert_eq!(f.done(|conn| files::delete_by_key(conn, Dmid(1), BStr::new("k"))).await, Some(Fid(7)));
+    f.has_not("file");
+    f.has(&format!("file_to_delete2 WHERE fid = 7 AND nexttry <= {}", f.now()));
+    f.has("file_on");
+    assert_eq!(f.done(|conn| files::delete_by_key(conn, Dmid(1), BStr::new("k"))).await, None);
+}
+
+/// C64, C78: a change that fails after its first statement leaves nothing, and a deadlock that does not end is an error.
+async fn c64_c78_failed_writes_leave_nothing(f: &Fixture) {
+    f.file(7, "k").await;
+    let failed = f
+        .write(|conn| {
+            files::delete_by_key(conn, Dmid(1), BStr::new("k"))?;
+            Err::<(), _>(StoreError::Other("broken".to_owned()))
+        })
+        .await;
+    assert_eq!(failed, Err(StoreError::Other("broken".to_owned())));
+    f.has("file");
+    f.has_not("file_to_delete2");
+    let failed = f
+        .write(|conn| {
+            queues::delete::enqueue(conn, Fid(1), 0)?;
+            Err::<(), _>(StoreError::Deadlock)
+        })
+        .await;
+    assert_eq!(failed, Err(StoreError::Deadlock));
+    f.has_not("file_to_delete2");
+}
+
+/// C66, and as this program has it: a sooner time wins, failures are kept, a parked row starts anew.
+async fn c66_enqueue_replication(f: &Fixture) {
+    let now = f.now();
+    f.sql(&format!(
+        "INSERT INTO file_to_replicate (fid, nexttry, fromdevid, failcount) \
+         VALUES (22, {}, 7, 3), (23, {PARKED}, NULL, 9), (24, 0, NULL, 1)",
+        now + 300
+    ))
+    .await;
+    let enqueue = |fid, secs| f.done(move |conn| queues::replicate::enqueue(conn, Fid(fid), secs));
+    let find = |fid| f.get(|conn| queues::replicate::find(conn, Fid(fid))).expect("a row");
+    enqueue(22, 500).await;
+    assert_eq!((find(22).nexttry, find(22).failcount, find(22).fromdevid), (now + 300, 3, Some(DevId(7))));
+    enqueue(22, 0).await;
+    assert_eq!((find(22).nexttry, find(22).failcount), (0, 3));
+    enqueue(24, 60).await;
+    assert_eq!((find(24).nexttry, find(24).failcount), (0, 1));
+    enqueue(23, 60).await;
+    assert!((find(23).nexttry - now - 60).abs() <= 2, "{:?}", find(23));
+    assert_eq!(find(23).failcount, 0);
+    enqueue(25, 1).await;
+    assert!((find(25).nexttry - now - 1).abs() <= 2);
+}
+
+async fn c67_c68_claim(f: &Fixture) {
+    let now = f.now();
+    f.sql(&format!(
+        "INSERT INTO file_to_replicate (fid, nexttry, failcount) \
+         VALUES (1, {}, 2), (2, 0, 0), (3, {}, 0), (4, {PARKED}, 0)",
+        now - 5,
+        now + 60
+    ))
+    .await;
+    assert_eq!(f.get(queues::due), queues::Due { replicate: true, delete: false });
+    let claimed = f.session.claim_replicate(10).await.expect("a claim");
+    assert_eq!(claimed.iter().map(|todo| todo.fid.0).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(claimed[1].failcount, 2);
+    for todo in &claimed {
+        assert!((todo.nexttry - now - 1000).abs() <= 2, "{todo:?}");
+        f.has(&format!("file_to_replicate WHERE fid = {} AND nexttry = {}", todo.fid, todo.nexttry));
+    }
+    assert_eq!(f.session.claim_replicate(10).await, Ok(vec![]));
+    assert_eq!(f.get(queues::due), queues::Due::default());
+}
+
+async fn c69_two_claimers(f: &Fixture) {
+    let rows: Vec<String> = (1..=100).map(|fid| format!("({fid}, 1)")).collect();
+    f.sql(&format!("INSERT INTO file_to_delete2 (fid, nexttry) VALUES {}", rows.join(", "))).await;
+    let mut fids: Vec<i64> = std::thread::scope(|scope| {
+        let claimers: Vec<_> = (0..2)
+            .map(|_| {
+                // A store of its own: another tracker.
+                let store = f.database.open();
+                scope.spawn(move || {
+                    let session = store.session().expect("a session");
+                    let claimed = block_on(session.claim_delete(60)).expect("a claim");
+                    claimed.into_iter().map(|todo| todo.fid.0).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        claimers.into_iter().flat_map(|claimer| claimer.join().expect("a thread")).collect()
+    });
+    fids.sort_unstable();
+    assert_eq!(fids, (1..=100).collect::<Vec<_>>());
+}
+
+/// A row that somebody touched after the claim stays.
+async fn claim_and_finish(f: &Fixture) {
+    for fid in [1, 2] {
+        f.done(move |conn| queues::replicate::enqueue(conn, Fid(fid), 0)).await;
+    }
+    let claimed = f.session.claim_replicate(10).await.expect("a claim");
+    f.done(|conn| queues::replicate::enqueue(conn, Fid(2), 0)).await;
+    let mut finished = Vec::new();
+    for todo in claimed {
+        finished.push((todo.fid, f.done(move |conn| queues::replicate::finish(conn, &todo)).await));
+    }
+    finished.sort();
+    assert_eq!(finished, [(Fid(1), true), (Fid(2), false)]);
+    f.has("file_to_replicate WHERE fid = 2 AND nexttry = 0");
+    assert!(f.done(|conn| queues::replicate::finish_any(conn, Fid(2))).await);
+    assert!(!f.done(|conn| queues::replicate::finish_any(conn, Fid(2))).await);
+}
+
+async fn c73_c74_reschedule(f: &Fixture) {
+    let now = f.now();
+    f.sql("INSERT INTO file_to_replicate (fid, nexttry, failcount) VALUES (1, 0, 2), (2, 0, 255)").await;
+    f.sql("INSERT INTO file_to_delete2 (fid, nexttry, failcount) VALUES (1, 0, 2), (2, 0, 255)").await;
+    for (fid, failcount) in [(1, 3), (2, 255)] {
+        assert!(f.done(move |conn| queues::replicate::reschedule_in(conn, Fid(fid), 77)).await);
+        let row = f.get(|conn| queues::replicate::find(conn, Fid(fid))).expect("a row");
+        assert_eq!(row.failcount, failcount);
+        assert!((row.nexttry - now - 77).abs() <= 2);
+        assert!(f.done(move |conn| queues::delete::reschedule_in(conn, Fid(fid), 77)).await);
+        let row = f.get(|conn| queues::delete::find(conn, Fid(fid))).expect("a row");
+        assert_eq!(row.failcount, failcount);
+        assert!((row.nexttry - now - 77).abs() <= 2);
+    }
+    assert!(!f.done(|conn| queues::replicate::reschedule_in(conn, Fid(3), 1)).await);
+    assert!(f.done(|conn| queues::replicate::park(conn, Fid(1))).await);
+    f.has(&format!("file_to_replicate WHERE fid = 1 AND nexttry = {PARKED}"));
+}
+
+async fn c75_c76_wake_all(f: &Fixture) {
+    let now = f.now();
+    f.sql(&format!("INSERT INTO file_to_replicate (fid, nexttry) VALUES (1, {}), (2, {PARKED}), (3, 0)", now + 50))
+        .await;
+    assert_eq!(f.get(queues::replicate::deferred_count), 1);
+    assert_eq!(f.done(queues::replicate::wake_all).await, 2);
+    assert_eq!(f.count(&format!("file_to_replicate WHERE nexttry >= {now} AND nexttry <= {}", now + 2)), 2);
+}
+
+async fn c77_enqueue_deletion(f: &Fixture) {
+    f.sql("INSERT INTO file_to_delete2 (fid, nexttry, failcount) VALUES (31, 123, 4)").await;
+    f.done(|conn| queues::delete::enqueue(conn, Fid(31), 0)).await;
+    f.has("file_to_delete2 WHERE fid = 31 AND nexttry = 123 AND failcount = 4");
+    assert!(f.done(|conn| queues::delete::finish(conn, Fid(31))).await);
+    assert!(!f.done(|conn| queues::delete::finish(conn, Fid(31))).await);
+}
+
+async fn todo_rows(f: &Fixture) {
+    f.sql("INSERT INTO file_to_queue (fid, devid, type, nexttry, failcount, flags, arg) VALUES (11, 3, 2, 5, 1, 0, '4,5')")
+        .await;
+    let row = f.get(|conn| queues::todo::find(conn, Fid(11), queues::todo::REBALANCE)).expect("a row");
+    assert_eq!((row.devid, row.nexttry, row.failcount, row.arg.as_deref()), (Some(DevId(3)), 5, 1, Some("4,5")));
+    assert_eq!(f.get(|conn| queues::todo::find(conn, Fid(11), queues::todo::FSCK)), None);
+}
+
+async fn set_class_enqueues(f: &Fixture) {
+    f.domain_with_class().await;
+    f.file(1, "k").await;
+    assert!(f.done(|conn| files::set_class(conn, Fid(1), ClassId(5))).await);
+    f.has("file WHERE classid = 5");
+    f.has("file_to_replicate WHERE fid = 1 AND nexttry = 0");
+    assert!(!f.done(|conn| files::set_class(conn, Fid(2), ClassId(5))).await);
+    assert!(!f.done(|conn| files::set_class(conn, Fid(1), ClassId(6))).await);
+    f.has("file WHERE classid = 5");
+}
+
+async fn locate_finds_file_and_devices(f: &Fixture) {
+    f.file(1, "a").await;
+    f.file(2, "b").await;
+    f.sql("INSERT INTO file_on (fid, devid) VALUES (1, 3), (1, 1), (3, 9)").await;
+    let (row, mut devids) = f.get(|conn| files::locate(conn, Dmid(1), BStr::new("a"))).expect("a file");
+    devids.sort();
+    assert_eq!((row.fid, row.dkey.as_slice(), devids), (Fid(1), &b"a"[..], vec![DevId(1), DevId(3)]));
+    let (row, devids) = f.get(|conn| files::locate(conn, Dmid(1), BStr::new("b"))).expect("a file");
+    assert_eq!((row.fid, devids), (Fid(2), vec![]));
+    assert_eq!(f.get(|conn| files::locate(conn, Dmid(1), BStr::new("c"))), None);
+    let (_, mut devids) = f.get(|conn| files::with_devids_by_fid(conn, Fid(1))).expect("a file");
+    devids.sort();
+    assert_eq!(devids, [DevId(1), DevId(3)]);
+    assert_eq!(f.get(|conn| files::with_devids_by_fid(conn, Fid(3))), None);
+}
+
+async fn c79_c80_c81_server_settings(f: &Fixture) {
+    f.done(|conn| server_settings::set(conn, "x", Some("1"))).await;
+    f.done(|conn| server_settings::set(conn, "x", Some("2"))).await;
+    assert_eq!(f.get(|conn| server_settings::get(conn, "x")).as_deref(), Some("2"));
+    assert_eq!(f.get(server_settings::all).get("x").map(String::as_str), Some("2"));
+    f.done(|conn| server_settings::set(conn, "x", None)).await;
+    assert_eq!(f.get(|conn| server_settings::get(conn, "x")), None);
+    for (by, sum) in [(3, 3), (4, 7), (0, 7), (1, 8)] {
+        assert_eq!(f.done(move |conn| server_settings::increment(conn, "c", by)).await, sum);
+    }
+    f.done(|conn| server_settings::set(conn, "c", Some("123456789012345678"))).await;
+    f.done(|conn| server_settings::increment(conn, "c", 1)).await;
+    assert_eq!(f.get(|conn| server_settings::get(conn, "c")).as_deref(), Some("123456789012345679"));
+    f.done(|conn| server_settings::set(conn, "c", Some("many"))).await;
+    let refused = f.write(|conn| server_settings::increment(conn, "c", 1)).await;
+    assert!(matches!(refused, Err(StoreError::InvalidValue(_))), "{refused:?}");
+}
+
+async fn c82_domains(f: &Fixture) {
+    f.domain_with_class().await;
+    let create = |name: &'static str| f.write(move |conn| domains::create(conn, BStr::new(name)));
+    assert_eq!(create("new").await, Ok(Dmid(2)));
+    assert_eq!(create("new").await, Err(StoreError::Duplicate));
+    assert_eq!(f.get(|conn| domains::find(conn, BStr::new("new"))), Some(Dmid(2)));
+    assert_eq!(f.get(|conn| domains::find(conn, BStr::new("other"))), None);
+    let names: Vec<String> = f.get(domains::all).iter().map(|row| row.namespace.to_string()).collect();
+    assert_eq!(names, ["d", "new"]);
+}
+
+fn fields(mindevcount: i64) -> ClassFields {
+    ClassFields { mindevcount, replpolicy: None, hashtype: None }
+}
+
+async fn c83_c85_classes(f: &Fixture) {
+    f.sql(
+        "INSERT INTO domain (dmid, namespace) VALUES (1, 'd'); \
+         INSERT INTO class (dmid, classid, classname, mindevcount) VALUES (1, 1, 'one', 2)",
+    )
+    .await;
+    let create = |name: &'static str, fields: ClassFields| {
+        f.write(move |conn| classes::create(conn, Dmid(1), BStr::new(name), &fields))
+    };
+    let full =
+        ClassFields { mindevcount: 3, replpolicy: Some("HostsPerNetwork()".to_owned()), hashtype: Some(Some(1)) };
+    assert_eq!(create("two", full).await, Ok(ClassId(2)));
+    assert_eq!(create("two", fields(2)).await, Err(StoreError::Duplicate));
+    assert_eq!(create("default", fields(2)).await, Ok(ClassId(0)));
+    assert_eq!(create("default", fields(2)).await, Err(StoreError::Duplicate));
+    assert_eq!(f.get(|conn| classes::find(conn, Dmid(1), BStr::new("default"))), Some(ClassId(0)));
+    let row = f.get(classes::all).into_iter().find(|row| row.classid == ClassId(2)).expect("a class");
+    assert_eq!((row.mindevcount, row.replpolicy.as_deref(), row.hashtype), (3, Some("HostsPerNetwork()"), Some(1)));
+
+    let update = |fields: ClassFields| f.done(move |conn| classes::update(conn, Dmid(1), ClassId(2), &fields));
+    assert!(update(fields(4)).await);
+    f.has("class WHERE classid = 2 AND mindevcount = 4 AND hashtype = 1 AND replpolicy = 'HostsPerNetwork()'");
+    assert!(update(ClassFields { mindevcount: 4, replpolicy: Some(String::new()), hashtype: Some(None) }).await);
+    f.has("class WHERE classid = 2 AND hashtype IS NULL AND replpolicy = ''");
+
+    f.sql("INSERT INTO file (fid, dmid, dkey, length, classid, devcount) VALUES (1, 1, 'k', 1, 2, 1)").await;
+    let delete = |classid| f.done(move |conn| classes::delete(conn, Dmid(1), ClassId(classid)));
+    assert_eq!(delete(2).await, DeleteOutcome::HasFiles);
+    assert_eq!(delete(1).await, DeleteOutcome::Deleted);
+    assert_eq!(delete(1).await, DeleteOutcome::Missing);
+}
+
+async fn c84_delete_domain(f: &Fixture) {
+    f.sql(
+        "INSERT INTO domain (dmid, namespace) VALUES (1, 'files'), (2, 'classes'), (3, 'plain'); \
+         INSERT INTO class (dmid, classid, classname, mindevcount) VALUES (2, 3, 'c', 2), (3, 0, 'default', 2)",
+    )
+    .await;
+    f.file(1, "k").await;
+    let delete = |dmid| f.done(move |conn| domains::delete(conn, Dmid(dmid)));
+    assert_eq!(delete(1).await, DeleteOutcome::HasFiles);
+    assert_eq!(delete(2).await, DeleteOutcome::HasClasses);
+    assert_eq!(delete(3).await, DeleteOutcome::Deleted);
+    assert_eq!(delete(3).await, DeleteOutcome::Missing);
+    assert_eq!(f.count("domain"), 2);
+    f.has_not("class WHERE dmid = 3");
+}
+
+async fn c86_hosts(f: &Fixture) {
+    let create = |name: &'static str, changes: HostChanges| f.write(move |conn| hosts::create(conn, name, &changes));
+    let ip = |ip: &str| HostChanges { ip: Some(ip.to_owned()), ..HostChanges::default() };
+    assert_eq!(create("h1", ip("10.0.0.1")).await, Ok(HostId(1)));
+    f.has("host WHERE hostid = 1 AND status = 'down' AND http_port = 7500 AND http_get_port IS NULL AND altip IS NULL");
+    assert_eq!(create("h1", ip("10.0.0.2")).await, Err(StoreError::Duplicate));
+    assert_eq!(create("h2", ip("10.0.0.1")).await, Err(StoreError::Duplicate));
+    let full = HostChanges {
+        ip: Some("10.0.0.2".to_owned()),
+        http_port: Some(80),
+        http_get_port: Some(81),
+        altip: Some("192.168.0.2".to_owned()),
+        altmask: Some("192.168.0.0/16".to_owned()),
+        status: Some(HostStatus::Alive),
+    };
+    assert_eq!(create("h2", full).await, Ok(HostId(2)));
+    f.has("host WHERE status = 'alive' AND http_port = 80 AND http_get_port = 81 AND altip = '192.168.0.2'");
+
+    let update = |hostid, changes: HostChanges| f.write(move |conn| hosts::update(conn, HostId(hostid), &changes));
+    assert_eq!(update(1, HostChanges { status: Some(HostStatus::Readonly), ..ip("10.0.0.9") }).await, Ok(true));
+    f.has("host WHERE hostid = 1 AND status = 'readonly' AND hostip = '10.0.0.9' AND http_port = 7500");
+    assert_eq!(update(1, ip("10.0.0.2")).await, Err(StoreError::Duplicate));
+    assert_eq!(update(1, HostChanges::default()).await, Ok(true));
+    assert_eq!(update(9, ip("10.0.0.3")).await, Ok(false));
+    assert_eq!(f.get(|conn| hosts::find(conn, "h2")), Some(HostId(2)));
+    assert_eq!(f.get(hosts::all).len(), 2);
+
+    f.sql("INSERT INTO device (devid, hostid, status) VALUES (1, 1, 'alive')").await;
+    let delete = |hostid| f.done(move |conn| hosts::delete(conn, HostId(hostid)));
+    assert_eq!(delete(1).await, DeleteOutcome::NotEmpty);
+    assert_eq!(delete(2).await, DeleteOutcome::Deleted);
+    assert_eq!(delete(2).await, DeleteOutcome::Missing);
+}
+
+/// C88 holds by construction: only known statuses can be said.
+async fn c87_c88_c89_devices(f: &Fixture) {
+    let create = |devid| f.write(move |conn| devices::create(conn, DevId(devid), HostId(1), DeviceStatus::Alive));
+    assert_eq!(create(1).await, Ok(()));
+    assert_eq!(create(1).await, Err(StoreError::Duplicate));
+    assert_eq!(create(2).await, Ok(()));
+    f.has("device WHERE devid = 1 AND weight = 100 AND mb_total IS NULL");
+    assert!(f.done(|conn| devices::set_status(conn, DevId(1), DeviceStatus::Drain)).await);
+    assert!(f.done(|conn| devices::set_weight(conn, DevId(1), 50)).await);
+    assert!(!f.done(|conn| devices::set_weight(conn, DevId(9), 50)).await);
+    let usage = DeviceUsage { devid: DevId(1), mb_total: 1000, mb_used: 10, mb_asof: 1_700_000_000 };
+    f.done(move |conn| devices::update_usage(conn, &[usage])).await;
+    let rows = f.get(devices::all);
+    assert_eq!(rows[0].status.as_deref(), Some("drain"));
+    assert_eq!(
+        (rows[0].weight, rows[0].mb_total, rows[0].mb_used, rows[0].mb_asof),
+        (Some(50), Some(1000), Some(10), Some(1_700_000_000))
+    );
+    assert_eq!((rows[1].mb_total, rows[1].mb_used, rows[1].mb_asof), (None, None, None));
+}
+
+async fn c93_checksums(f: &Fixture) {
+    f.done(|conn| checksums::set(conn, Fid(6), 1, &[1; 16])).await;
+    let digest = [0x00, 0xFF, 0x80, 0x27, 0x5C];
+    f.done(move |conn| checksums::set(conn, Fid(6), 2, &digest)).await;
+    assert_eq!(f.get(|conn| checksums::find(conn, Fid(6))), Some((2, digest.to_vec())));
+    assert_eq!(f.done(|conn| checksums::delete(conn, Fid(6))).await, 1);
+    assert_eq!(f.done(|conn| checksums::delete(conn, Fid(6))).await, 0);
+    assert_eq!(f.get(|conn| checksums::find(conn, Fid(6))), None);
+}
+
+async fn c94_locks_exclude(f: &Fixture) {
+    // A store of its own: on servers another tracker.
+    let other_store = f.database.open();
+    let other = other_store.session().expect("a session");
+    let guard = f.session.try_lock("test-lock", Duration::ZERO).await.expect("asked").expect("free");
+    assert!(guard.is_held());
+    assert!(other.try_lock("test-lock", Duration::ZERO).await.expect("asked").is_none());
+    assert!(other.try_lock("another", Duration::ZERO).await.expect("asked").is_some());
+    let started = Instant::now();
+    assert!(other.try_lock("test-lock", Duration::from_millis(300)).await.expect("asked").is_none());
+    assert!(started.elapsed() >= Duration::from_millis(300));
+    let (released, granted) =
+        futures::join!(async { guard.release().await }, other.try_lock("test-lock", Duration::from_secs(10)));
+    assert!(released);
+    let granted = granted.expect("asked").expect("free by now");
+    drop(granted);
+    let again = f.session.try_lock("test-lock", Duration::from_secs(5)).await.expect("asked").expect("dropped");
+    assert!(again.release().await);
+}
+
+async fn locks_of_one_session(f: &Fixture) {
+    let first = f.session.try_lock("first", Duration::ZERO).await.expect("asked").expect("free");
+    let second = f.session.try_lock("second", Duration::ZERO).await.expect("asked").expect("free");
+    assert!(f.session.try_lock("first", Duration::ZERO).await.expect("asked").is_none(), "not re-entrant");
+    assert!(first.release().await);
+    assert!(second.is_held());
+    let waiting = f.session.clone();
+    let (granted, ()) = futures::join!(waiting.try_lock("second", Duration::from_secs(10)), async {
+        second.release().await;
+    });
+    assert!(granted.expect("asked").is_some());
+}
+
+/// SQLite: rows of other processes and hosts.
+async fn c95_c98_lock_rows_of_others(f: &Fixture) {
+    if f.backend() != Backend::Sqlite {
+        return;
+    }
+    let here = gethostname::gethostname().to_string_lossy().into_owned();
+    let hold = async |hostname: &str, pid: u32, age_secs: i64| {
+        let acquired = f.now() - age_secs;
+        f.sql(&format!(
+            "DELETE FROM lock; INSERT INTO lock (lockid, hostname, pid, acquiredat) \
+             VALUES (880850639, '{hostname}', {pid}, {acquired})"
+        ))
+        .await;
+    };
+    let ask = |wait_ms| f.session.try_lock("test-lock", Duration::from_millis(wait_ms));
+
+    hold("elsewhere", 1, 10).await;
+    let started = Instant::now();
+    assert!(ask(300).await.expect("asked").is_none());
+    assert!(started.elapsed() >= Duration::from_millis(300));
+    hold("elsewhere", 1, 3602).await;
+    assert!(ask(0).await.expect("asked").expect("stolen").release().await);
+    f.has_not("lock");
+
+    let mut process = std::process::Command::new("sleep").arg("60").spawn().expect("a process");
+    hold(&here, process.id(), 1).await;
+    assert!(ask(0).await.expect("asked").is_none());
+    process.kill().expect("killed");
+    process.wait().expect("ended");
+    let guard = ask(2000).await.expect("asked").expect("its holder is gone");
+    f.has(&format!("lock WHERE lockid = 880850639 AND pid = {} AND hostname = '{here}'", std::process::id()));
+    drop(guard);
+
+    hold(&here, std::process::id(), 1).await;
+    assert!(ask(0).await.expect("asked").expect("left by an earlier process").release().await);
+}
+
+/// Servers: a cut connection is replaced, and its locks are known to be lost.
+async fn c97_c101_lost_connection(f: &Fixture) {
+    let (own_id, kill) = match f.backend() {
+        Backend::Sqlite => return,
+        Backend::Mysql => ("SELECT CONNECTION_ID() AS n", "KILL {id}"),
+        Backend::Postgres => ("SELECT pg_backend_pid()::bigint AS n", "SELECT pg_terminate_backend({id})"),
+    };
+    let other = f.store.session().expect("a session");
+    let cut = || {
+        let id = f.get(|conn| Ok(diesel::sql_query(own_id).get_result::<Count>(conn)?)).n;
+        let statement = kill.replace("{id}", &id.to_string());
+        other.read(|conn| conn.batch_execute(&statement).map_err(StoreError::from)).expect("killed");
+    };
+    cut();
+    f.has("server_settings");
+    cut();
+    assert_eq!(f.write(|conn| file_on::add(conn, Fid(1), DevId(1))).await, Ok(true));
+
+    let guard = f.session.try_lock("cut-lock", Duration::ZERO).await.expect("asked").expect("free");
+    cut();
+    let refused = f.write(|conn| file_on::add(conn, Fid(2), DevId(1))).await;
+    assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains("1 locks")), "{refused:?}");
+    assert!(!guard.is_held());
+    assert!(!guard.release().await);
+    assert_eq!(f.write(|conn| file_on::add(conn, Fid(2), DevId(1))).await, Ok(true));
+    assert!(other.try_lock("cut-lock", Duration::from_secs(5)).await.expect("asked").is_some());
+}
+
+/// A write that panics is an error of its caller (on servers: the panic itself), and the next one works.
+async fn a_panic_takes_nothing_with_it(f: &Fixture) {
+    use futures::FutureExt as _;
+    let panicking = f.write(|conn| -> StoreResult<()> {
+        file_on::add(conn, Fid(1), DevId(1))?;
+        panic!("on purpose")
+    });
+    let good = f.write(|conn| file_on::add(conn, Fid(2), DevId(1)));
+    let (panicked, good) = futures::join!(std::panic::AssertUnwindSafe(panicking).catch_unwind(), good);
+    assert!(!matches!(panicked, Ok(Ok(()))));
+    assert_eq!(good, Ok(true));
+    f.has_not("file_on WHERE fid = 1");
+    f.has("file_on WHERE fid = 2");
+}
+
+/// Writes of many threads, some of which fail: what was answered is there after reopening, and nothing else.
+async fn concurrent_writers_lose_nothing(f: &Fixture) {
+    const THREADS: i64 = 8;
+    const WRITES: i64 = 40;
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let store = f.store.clone();
+            scope.spawn(move || {
+                let session = store.session().expect("a session");
+                block_on(async {
+                    for number in 0..WRITES {
+                        let fid = Fid(thread * WRITES + number + 1);
+                        let fails = number % 5 == 3;
+                        let outcome = session
+                            .write(move |conn| {
+                                file_on::add(conn, fid, DevId(1))?;
+                                if fails { Err(StoreError::Other("on purpose".to_owned())) } else { Ok(()) }
+                            })
+                            .await;
+                        assert_eq!(outcome.is_err(), fails, "{outcome:?}");
+                    }
+                });
+            });
+        }
+    });
+    f.store.close();
+    let reopened = f.database.open();
+    let session = reopened.session().expect("a session");
+    for fid in 1..=THREADS * WRITES {
+        let stored = session.read(|conn| file_on::devids(conn, Fid(fid))).expect("asked");
+        assert_eq!(stored.is_empty(), (fid - 1) % WRITES % 5 == 3, "fid {fid}");
+    }
+    reopened.close();
+}
+
+async fn closed_store_refuses(f: &Fixture) {
+    f.store.close();
+    f.store.close();
+    if f.backend() == Backend::Sqlite {
+        let refused = f.write(|conn| file_on::add(conn, Fid(1), DevId(1))).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    }
+    assert!(matches!(f.store.session(), Err(StoreError::Unavailable(_))));
+}
