@@ -88,7 +88,7 @@ impl NodeClient {
         };
         let response = match answer {
             Ok(response) => response,
-            Err(broken) => return Err(blame(state, broken)),
+            Err(broken) => return Err(blame(state, copy, broken)),
         };
         // A node may answer before it read everything: then it has not stored everything.
         if let Some(error) = lock(state).source_error.take() {
@@ -97,10 +97,11 @@ impl NodeClient {
         let status = http::success(&response);
         self.finish(response).await;
         status.map_err(|error| {
-            CopyError::Target(match error {
+            let error = match error {
                 NodeError::Missing => NodeError::Status(404),
                 error => error,
-            })
+            };
+            wrong_bytes(state, copy).unwrap_or(CopyError::Target(error))
         })
     }
 
@@ -119,17 +120,32 @@ impl NodeClient {
 }
 
 /// A failed upload is the source's fault if its bytes failed first.
-fn blame(state: &SharedState, broken: Broken) -> CopyError {
-    match lock(state).source_error.take() {
-        Some(error) => CopyError::Source(error),
-        None => CopyError::Target(broken.into_error()),
+fn blame(state: &SharedState, copy: &Copy<'_>, broken: Broken) -> CopyError {
+    if let Some(error) = lock(state).source_error.take() {
+        return CopyError::Source(error);
     }
+    wrong_bytes(state, copy).unwrap_or_else(|| CopyError::Target(broken.into_error()))
+}
+
+/// A target that checks Content-MD5 is right to refuse bytes that are not the known ones: the source has failed then,
+/// and another one may do better (J77).
+fn wrong_bytes(state: &SharedState, copy: &Copy<'_>) -> Option<CopyError> {
+    let known = copy.content_md5?;
+    let mut state = lock(state);
+    if !state.all_read {
+        return None;
+    }
+    let read = state.hasher.take()?.finish();
+    let differs = read.hashtype == known.hashtype && read != *known;
+    differs.then(|| CopyError::Source(NodeError::ChecksumDiffers { actual: read.to_string() }))
 }
 
 /// What the copy and its body share; the body is moved into the connection's task.
 struct CopyState {
     hasher: Option<Hasher>,
     source_error: Option<NodeError>,
+    /// The hasher has seen every byte.
+    all_read: bool,
     waits_for_source: bool,
     moved: Instant,
 }
@@ -141,6 +157,7 @@ impl CopyState {
         Self {
             hasher: copy.hashtype.map(HashType::hasher),
             source_error: None,
+            all_read: copy.length == 0,
             waits_for_source: false,
             moved: Instant::now(),
         }
@@ -195,9 +212,12 @@ impl HttpBody for CopyBody {
                         return self.fail(NodeError::Unreachable("more bytes than announced".to_owned()));
                     };
                     self.remaining = remaining;
-                    if let Some(hasher) = lock(&self.state).hasher.as_mut() {
+                    let mut state = lock(&self.state);
+                    if let Some(hasher) = state.hasher.as_mut() {
                         hasher.update(&bytes);
                     }
+                    state.all_read = remaining == 0;
+                    drop(state);
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
             }
