@@ -7,7 +7,7 @@ use crate::support::process::Process;
 use crate::support::session::pairs;
 use crate::support::{PATIENCE, eventually};
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -98,13 +98,6 @@ impl Process {
     pub fn wait(&mut self) -> Option<i32> {
         self.child.wait().expect("wait").code()
     }
-
-    /// Resident memory in KiB, from /proc.
-    pub fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("process lives");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-        line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
-    }
 }
 
 impl Drop for Process {
