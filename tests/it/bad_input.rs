@@ -343,12 +343,13 @@ fn after_a_half_close_all_replies_arrive() {
     assert!(session.is_closed());
 }
 
-/// Conformance 309: a client that never reads is cut off, and nobody else waits for it.
+/// Conformance 309: a client that never reads is cut off; nobody else waits for it, and its replies are not hoarded.
 #[test]
 fn a_client_that_never_reads_is_cut_off() {
     let (_database, tracker) = tracker(&["limits.write_timeout_ms=500"]);
     let mut other = tracker.session();
     assert_eq!(other.ask("noop"), "OK ");
+    let before_kib = tracker.process.resident_kib();
     let mut deaf = TcpStream::connect(tracker.address).expect("tracker accepts");
     deaf.set_write_timeout(Some(PATIENCE)).expect("socket option");
     let request = format!("noop callid={}\r\n", "x".repeat(100_000));
@@ -373,6 +374,9 @@ fn a_client_that_never_reads_is_cut_off() {
         "hung up, not given up: {ended:?}"
     );
     tracker.process.logged("write timeout expired", "peer");
+    let grown_kib = tracker.process.resident_kib().saturating_sub(before_kib);
+    // A batch of requests and its replies, with room to spare.
+    assert!(grown_kib < 64 * 1024, "grown by {grown_kib} KiB");
 }
 
 /// A reader that is slow but takes something now and then keeps its connection.
