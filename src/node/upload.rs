@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -160,10 +161,20 @@ impl Drop for Temporary {
 fn temporary_name() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    format!("{TEMPORARY_PREFIX}{}-{number}{TEMPORARY_SUFFIX}", std::process::id())
+    format!("{}{number}{TEMPORARY_SUFFIX}", own_prefix())
 }
 
-/// Removes what uploads left behind that were cut by a crash: temporary files older than this start.
+/// How the names of this process begin. Process ids come again, in containers at every start; the time does not.
+fn own_prefix() -> &'static str {
+    static PREFIX: OnceLock<String> = OnceLock::new();
+    PREFIX.get_or_init(|| {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        format!("{TEMPORARY_PREFIX}{}-{}-", std::process::id(), since_1970.as_nanos())
+    })
+}
+
+/// Removes what uploads left behind that were cut by a crash: temporary files older than this start. Never one of this
+/// process, which serves already: an upload that pauses may look old, as file times are coarser than the clock.
 pub fn remove_stale(docroot: &Path) {
     let started = SystemTime::now();
     let mut directories: Vec<PathBuf> = super::paths::devices(docroot).into_iter().map(|(_, path)| path).collect();
@@ -184,7 +195,10 @@ fn is_stale(entry: &std::fs::DirEntry, started: SystemTime) -> bool {
     let name = entry.file_name();
     let is_ours =
         name.to_str().is_some_and(|name| name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX));
-    is_ours && entry.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|modified| modified < started)
+    let is_of_this_process = name.to_str().is_some_and(|name| name.starts_with(own_prefix()));
+    is_ours
+        && !is_of_this_process
+        && entry.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|modified| modified < started)
 }
 
 #[cfg(test)]
@@ -199,7 +213,10 @@ mod tests {
         for name in [".upload-1-1.tmp", "0000000001.fid", "x.tmp"] {
             std::fs::write(device.join(name), b"x").expect("a file");
         }
+        let under_way = Temporary::create(&device.join("0000000002.fid")).expect("a file");
         remove_stale(root.path());
+        assert!(under_way.path.exists(), "an upload of this process is not stale");
+        drop(under_way);
         let mut left: Vec<_> =
             std::fs::read_dir(&device).expect("readable").flatten().map(|entry| entry.file_name()).collect();
         left.sort();
