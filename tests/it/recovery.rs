@@ -4,7 +4,7 @@ use crate::support::cluster::{Cluster, Node, Tracker, http, http_put};
 use crate::support::database::{Database, Kind, on_each_database};
 use crate::support::fake_node::{FakeNode, Manners};
 use crate::support::process::Process;
-use crate::support::session::pairs;
+use crate::support::session::{Session, pairs};
 use crate::support::{PATIENCE, eventually};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
@@ -340,6 +340,10 @@ impl Demo {
         eventually("the demo listens", || TcpStream::connect(address).ok());
         Self { process, address }
     }
+
+    fn ask(&self, request: &str) -> String {
+        Session::connect(self.address).ask(request)
+    }
 }
 
 /// The demo's files are there at its next start, on other ports too.
@@ -348,22 +352,24 @@ fn the_demo_keeps_its_files() {
     let directory = tempfile::tempdir().expect("a directory");
     let data_dir = directory.path().join("data");
     let mut demo = Demo::start(&data_dir);
-    let mut session = Fragile::connect(demo.address).expect("connect");
     let open = eventually("devices are writeable", || {
-        let mut session = crate::support::session::Session::connect(demo.address);
-        session.ask("create_open domain=demo&key=k").strip_prefix("OK ").map(pairs)
+        demo.ask("create_open domain=demo&key=k").strip_prefix("OK ").map(pairs)
     });
     http_put(&open["path"], b"kept");
-    session.ask(&close_request("k", &open, 4).replace("domain=d&", "domain=demo&")).expect("closed");
+    let closed = demo.ask(&close_request("k", &open, 4).replace("domain=d&", "domain=demo&"));
+    assert!(closed.starts_with("OK"), "{closed}");
+    eventually("a second copy is made", || {
+        demo.ask("file_info domain=demo&key=k").contains("devcount=2").then_some(())
+    });
     assert_eq!(demo.process.terminate(), Some(0));
 
     let mut demo = Demo::start(&data_dir);
-    let mut session = Fragile::connect(demo.address).expect("connect");
-    let path = eventually("the file is there", || session.ask("get_paths domain=demo&key=k").ok()?.remove("path1"));
-    let found = eventually("the node serves", || Some(http("GET", &path, b"").1));
-    assert_eq!(found, b"kept");
-    eventually("a second copy is made", || {
-        (session.ask("file_info domain=demo&key=k").ok()?["devcount"] == "2").then_some(())
+    let paths = eventually("both copies are seen", || {
+        let reply = demo.ask("get_paths domain=demo&key=k");
+        reply.strip_prefix("OK ").map(pairs).filter(|paths| paths["paths"] == "2")
     });
+    for path in ["path1", "path2"] {
+        assert_eq!(http("GET", &paths[path], b""), (200, b"kept".to_vec()));
+    }
     assert_eq!(demo.process.terminate(), Some(0));
 }
