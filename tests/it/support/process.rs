@@ -21,13 +21,9 @@ struct Log {
 impl Process {
     /// Starts `mogilefs` with these arguments; logs as JSON.
     pub fn start(args: &[&str]) -> Self {
-        Self::start_plain(&[args, &["--set", "log.format=json", "--set", "log.level=debug"]].concat())
-    }
-
-    /// Starts `mogilefs` with these arguments and no others.
-    pub fn start_plain(args: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mogilefs"))
             .args(args)
+            .args(["--set", "log.format=json", "--set", "log.level=debug"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -97,6 +93,13 @@ impl Process {
     /// The exit code, when it has ended by itself.
     pub fn wait(&mut self) -> Option<i32> {
         self.child.wait().expect("wait").code()
+    }
+
+    /// Resident memory in KiB, from /proc.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("process lives");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+        line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
     }
 }
 
