@@ -21,9 +21,13 @@ struct Log {
 impl Process {
     /// Starts `mogilefs` with these arguments; logs as JSON.
     pub fn start(args: &[&str]) -> Self {
+        Self::start_plain(&[args, &["--set", "log.format=json", "--set", "log.level=debug"]].concat())
+    }
+
+    /// Starts `mogilefs` with these arguments and no others.
+    pub fn start_plain(args: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mogilefs"))
             .args(args)
-            .args(["--set", "log.format=json", "--set", "log.level=debug"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
