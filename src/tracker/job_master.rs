@@ -15,7 +15,7 @@ use crate::store::queues::replicate::ReplicateTodo;
 use crate::store::{Session, Store, StoreResult, queues};
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use slog::Logger;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -103,6 +103,7 @@ pub struct JobMaster {
     view: ClusterView,
     desks: Rc<RefCell<Desks>>,
     wake: Rc<Notify>,
+    retiring: Rc<Cell<bool>>,
     log: Logger,
 }
 
@@ -117,7 +118,16 @@ impl JobMaster {
     ) -> Self {
         let desks =
             Desks { replicate: Desk::new(metrics.replicate.clone()), delete: Desk::new(metrics.delete.clone()) };
-        Self { seat, store, settings, view, desks: Rc::new(RefCell::new(desks)), wake: Rc::default(), log }
+        Self {
+            seat,
+            store,
+            settings,
+            view,
+            desks: Rc::new(RefCell::new(desks)),
+            wake: Rc::default(),
+            retiring: Rc::default(),
+            log,
+        }
     }
 }
 
@@ -138,6 +148,7 @@ impl Actor for JobMaster {
             session,
             desks: self.desks.clone(),
             wake: self.wake.clone(),
+            retiring: self.retiring.clone(),
             view: self.view.clone(),
             pause: Duration::from_millis(self.settings.jobs.poll_interval_ms),
             log: self.log.clone(),
@@ -151,6 +162,7 @@ struct Rounds {
     session: Session,
     desks: Rc<RefCell<Desks>>,
     wake: Rc<Notify>,
+    retiring: Rc<Cell<bool>>,
     view: ClusterView,
     pause: Duration,
     log: Logger,
@@ -159,7 +171,7 @@ struct Rounds {
 impl Rounds {
     async fn run(self) {
         let mut failing = false;
-        loop {
+        while !self.retiring.get() {
             let looked = self.look().await;
             match &looked {
                 Err(error) if !failing => {
@@ -176,6 +188,32 @@ impl Rounds {
                 }
             }
         }
+        if let Err(error) = self.give_back().await {
+            slog::warn!(self.log, "could not give back rows; they come back when their claim runs out"; "error" => %error);
+        }
+    }
+
+    /// Rows that were claimed and not handed out would otherwise wait until their claim runs out, with one copy each.
+    async fn give_back(&self) -> StoreResult<()> {
+        let (replicate, delete) = {
+            let mut desks = self.desks.borrow_mut();
+            (std::mem::take(&mut desks.replicate.rows), std::mem::take(&mut desks.delete.rows))
+        };
+        if replicate.is_empty() && delete.is_empty() {
+            return Ok(());
+        }
+        slog::debug!(self.log, "giving back rows"; "replicate" => replicate.len(), "delete" => delete.len());
+        self.session
+            .write(move |conn| {
+                for todo in &replicate {
+                    queues::replicate::release(conn, todo)?;
+                }
+                for todo in &delete {
+                    queues::delete::release(conn, todo)?;
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// One look at all queues. True if something was claimed: then there may be more.
@@ -241,8 +279,10 @@ impl Handler<Heartbeat> for JobMaster {
 impl Handler<Retire> for JobMaster {
     type Result = ();
 
-    fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
-        ctx.stop();
+    /// The rounds end after the look that is under way, so that no claimed row is forgotten; the actor ends with them.
+    fn handle(&mut self, _: Retire, _ctx: &mut Self::Context) {
+        self.retiring.set(true);
+        self.wake.notify_one();
     }
 }
 

@@ -178,7 +178,13 @@ where
             _ = retire.wait_for(|&retire| retire) => break,
         }
     }
-    // Rows that were on their way here come back when their claim runs out; those in hand are finished.
+    // Rows that arrived meanwhile are in hand as well; what is in hand is finished.
+    if let Some(mut wanted) = wanted {
+        wanted.close();
+        for todo in wanted.try_recv().unwrap_or_default() {
+            in_hand.push(run_guarded::<J>(context.clone(), todo));
+        }
+    }
     while in_hand.next().await.is_some() {}
 }
 

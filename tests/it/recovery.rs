@@ -161,6 +161,13 @@ fn upload_until_the_end(
     expected
 }
 
+/// An orderly stop leaves no row claimed: nobody would work on it for 1000 s.
+fn assert_nothing_claimed(database: &Database) {
+    let claimed = format!("nexttry > {} AND nexttry < 2147483647", unix_now() + 100);
+    assert_eq!(database.count("file_to_replicate", &claimed), 0, "rows are still claimed");
+    assert_eq!(database.count("file_to_delete2", &claimed), 0, "rows are still claimed");
+}
+
 /// Uploads with many connections, ends the tracker when so many are acknowledged, and gives what must be there.
 fn storm(
     cluster: &mut Cluster,
@@ -223,12 +230,13 @@ fn acknowledged_uploads_survive_kills_of_the_tracker_under_load() {
     });
 }
 
-/// SIGTERM under load: exit code 0, and what was acknowledged is there.
+/// SIGTERM under load: exit code 0, what was acknowledged is there, and no row stays claimed.
 #[test]
 fn a_tracker_told_to_end_under_load_ends_in_order() {
     let database = sqlite();
     let mut cluster = Cluster::start(&database);
     let expected = storm(&mut cluster, 50, |tracker| assert_eq!(tracker.terminate(), Some(0)));
+    assert_nothing_claimed(&database);
     cluster.tracker = Tracker::start(&database);
     cluster.wait_until_writeable(6);
     check_all(&cluster, &database, &expected);

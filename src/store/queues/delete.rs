@@ -6,7 +6,7 @@ use crate::ids::Fid;
 use crate::store::connection::StoreConnection;
 use crate::store::error::StoreResult;
 use crate::store::schema::file_to_delete2;
-use crate::store::types::NowPlus;
+use crate::store::types::{Int, NowPlus};
 use diesel::prelude::*;
 
 /// A row: claimed (`nexttry` is when it comes up again), or as it stands.
@@ -34,6 +34,14 @@ pub(in crate::store) fn claim(conn: &mut StoreConnection, limit: i64) -> StoreRe
 pub fn finish(conn: &mut StoreConnection, fid: Fid) -> StoreResult<bool> {
     let row = file_to_delete2::table.filter(file_to_delete2::fid.eq(fid));
     Ok(each!(conn, c => diesel::delete(row).execute(c))? > 0)
+}
+
+/// Gives back a claimed row that nobody began with: it is due again. One that somebody has touched since stays as it is.
+pub fn release(conn: &mut StoreConnection, todo: &DeleteTodo) -> StoreResult<bool> {
+    let row = file_to_delete2::table
+        .filter(file_to_delete2::fid.eq(todo.fid))
+        .filter(file_to_delete2::nexttry.eq(Int(todo.nexttry)));
+    Ok(each!(conn, c => diesel::update(row).set(file_to_delete2::nexttry.eq(Int(0))).execute(c))? > 0)
 }
 
 /// Counts a failure and comes back in so many seconds; false if there is no row.

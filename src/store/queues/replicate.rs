@@ -89,6 +89,14 @@ pub fn finish_any(conn: &mut StoreConnection, fid: Fid) -> StoreResult<bool> {
     Ok(each!(conn, c => diesel::delete(row).execute(c))? > 0)
 }
 
+/// Gives back a claimed row that nobody began with: it is due again. One that somebody has touched since stays as it is.
+pub fn release(conn: &mut StoreConnection, todo: &ReplicateTodo) -> StoreResult<bool> {
+    let row = file_to_replicate::table
+        .filter(file_to_replicate::fid.eq(todo.fid))
+        .filter(file_to_replicate::nexttry.eq(Int(todo.nexttry)));
+    Ok(each!(conn, c => diesel::update(row).set(file_to_replicate::nexttry.eq(Int(0))).execute(c))? > 0)
+}
+
 /// Counts a failure and comes back in so many seconds; false if there is no row.
 pub fn reschedule_in(conn: &mut StoreConnection, fid: Fid, secs: i64) -> StoreResult<bool> {
     Ok(reschedule_in!(conn, file_to_replicate, fid, secs) > 0)
