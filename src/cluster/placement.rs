@@ -6,6 +6,7 @@ use super::device::DeviceView;
 use crate::clock::Chance;
 use crate::ids::{DevId, HostId};
 use rand::RngExt;
+use rand::seq::SliceRandom;
 
 /// Devices that are weighed, of those with the largest free share (J40).
 pub const TOP_DEVICES: usize = 20;
@@ -43,6 +44,8 @@ fn first_reaching<T>(items: &[(T, f64)], drawn: f64) -> usize {
 
 /// The candidates with the largest free share, in weighted random order. Devices without usage figures drop out.
 pub fn order_by_free_space(mut candidates: Vec<DeviceView<'_>>, chance: &mut Chance) -> Vec<DevId> {
+    // Equals are cut by lot: by id, a cluster of many equally empty devices would fill only its first ones.
+    candidates.shuffle(chance);
     candidates.sort_by(|a, b| b.device.free_fraction().total_cmp(&a.device.free_fraction()));
     candidates.truncate(TOP_DEVICES);
     let weighted = candidates.iter().map(|view| (view.device.devid, 100.0 * view.device.free_fraction()));
@@ -93,8 +96,9 @@ pub fn order_for_reading(snapshot: &ClusterSnapshot, devids: &[DevId], chance: &
 
 fn read_weight(view: &DeviceView<'_>) -> f64 {
     let utilization = view.device.utilization.as_deref().and_then(|text| text.parse::<f64>().ok());
-    match utilization.filter(|percent| (0.0..=100.0).contains(percent)) {
-        Some(percent) => UTILIZATION_CEILING - percent,
+    match utilization.filter(|percent| percent.is_finite() && *percent >= 0.0) {
+        // iostat prints a little more than 100 for a saturated disk.
+        Some(percent) => UTILIZATION_CEILING - percent.min(100.0),
         None => match view.device.weight {
             Some(weight) if weight > 0 => weight as f64,
             _ => READ_WEIGHT_DEFAULT,
