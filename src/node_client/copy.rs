@@ -94,6 +94,7 @@ impl NodeClient {
         if let Some(error) = lock(state).source_error.take() {
             return Err(CopyError::Source(error));
         }
+        let is_incomplete = lock(state).missing_bytes > 0;
         let status = http::success(&response);
         self.finish(response).await;
         status.map_err(|error| {
@@ -101,7 +102,13 @@ impl NodeClient {
                 NodeError::Missing => NodeError::Status(404),
                 error => error,
             })
-        })
+        })?;
+        // The length it shows now may be that of an older file, and the digest would be that of a part.
+        if is_incomplete {
+            let early = "the node answered before it had the whole file";
+            return Err(CopyError::Target(NodeError::Unreachable(early.to_owned())));
+        }
+        Ok(())
     }
 
     /// Ends when nothing moved for too long, and says on which side.
@@ -129,6 +136,8 @@ fn blame(state: &SharedState, broken: Broken) -> CopyError {
 /// What the copy and its body share; the body is moved into the connection's task.
 struct CopyState {
     hasher: Option<Hasher>,
+    /// Not yet handed over to the target's connection.
+    missing_bytes: u64,
     source_error: Option<NodeError>,
     waits_for_source: bool,
     moved: Instant,
@@ -140,6 +149,7 @@ impl CopyState {
     fn new(copy: &Copy<'_>) -> Self {
         Self {
             hasher: copy.hashtype.map(HashType::hasher),
+            missing_bytes: copy.length,
             source_error: None,
             waits_for_source: false,
             moved: Instant::now(),
@@ -195,9 +205,12 @@ impl HttpBody for CopyBody {
                         return self.fail(NodeError::Unreachable("more bytes than announced".to_owned()));
                     };
                     self.remaining = remaining;
-                    if let Some(hasher) = lock(&self.state).hasher.as_mut() {
+                    let mut state = lock(&self.state);
+                    state.missing_bytes = remaining;
+                    if let Some(hasher) = state.hasher.as_mut() {
                         hasher.update(&bytes);
                     }
+                    drop(state);
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
             }
