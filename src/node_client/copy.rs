@@ -94,6 +94,7 @@ impl NodeClient {
         if let Some(error) = lock(state).source_error.take() {
             return Err(CopyError::Source(error));
         }
+        let is_incomplete = lock(state).missing_bytes > 0;
         let status = http::success(&response);
         self.finish(response).await;
         status.map_err(|error| {
@@ -102,7 +103,13 @@ impl NodeClient {
                 error => error,
             };
             wrong_bytes(state, copy).unwrap_or(CopyError::Target(error))
-        })
+        })?;
+        // The length it shows now may be that of an older file, and the digest would be that of a part.
+        if is_incomplete {
+            let early = "the node answered before it had the whole file";
+            return Err(CopyError::Target(NodeError::Unreachable(early.to_owned())));
+        }
+        Ok(())
     }
 
     /// Ends when nothing moved for too long, and says on which side.
@@ -132,7 +139,7 @@ fn blame(state: &SharedState, copy: &Copy<'_>, broken: Broken) -> CopyError {
 fn wrong_bytes(state: &SharedState, copy: &Copy<'_>) -> Option<CopyError> {
     let known = copy.content_md5?;
     let mut state = lock(state);
-    if !state.all_read {
+    if state.missing_bytes > 0 {
         return None;
     }
     let read = state.hasher.take()?.finish();
@@ -143,9 +150,9 @@ fn wrong_bytes(state: &SharedState, copy: &Copy<'_>) -> Option<CopyError> {
 /// What the copy and its body share; the body is moved into the connection's task.
 struct CopyState {
     hasher: Option<Hasher>,
+    /// Not yet handed over to the target's connection.
+    missing_bytes: u64,
     source_error: Option<NodeError>,
-    /// The hasher has seen every byte.
-    all_read: bool,
     waits_for_source: bool,
     moved: Instant,
 }
@@ -156,8 +163,8 @@ impl CopyState {
     fn new(copy: &Copy<'_>) -> Self {
         Self {
             hasher: copy.hashtype.map(HashType::hasher),
+            missing_bytes: copy.length,
             source_error: None,
-            all_read: copy.length == 0,
             waits_for_source: false,
             moved: Instant::now(),
         }
@@ -213,10 +220,10 @@ impl HttpBody for CopyBody {
                     };
                     self.remaining = remaining;
                     let mut state = lock(&self.state);
+                    state.missing_bytes = remaining;
                     if let Some(hasher) = state.hasher.as_mut() {
                         hasher.update(&bytes);
                     }
-                    state.all_read = remaining == 0;
                     drop(state);
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }

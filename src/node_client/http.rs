@@ -196,6 +196,8 @@ impl NodeClient {
     pub(super) async fn send(&self, request: Request<Body>, limit: Duration) -> Result<Response<Incoming>, Broken> {
         match tokio::time::timeout(limit, self.inner.http.request(request)).await {
             Ok(Ok(response)) => Ok(response),
+            // The connector's own limit may strike first: silence all the same, not a refusal (J21).
+            Ok(Err(error)) if error.is_connect() && is_timeout(&error) => Err(Broken::Timeout(self.inner.node_timeout)),
             Ok(Err(error)) if error.is_connect() => Err(Broken::NotConnected(describe(&error))),
             Ok(Err(error)) => Err(Broken::Midway(describe(&error))),
             Err(_elapsed) => Err(Broken::Timeout(limit)),
@@ -269,6 +271,12 @@ pub(super) fn content_length(response: &Response<Incoming>) -> Option<u64> {
 
 fn is_lighttpd(response: &Response<Incoming>) -> bool {
     response.headers().get(SERVER).is_some_and(|server| server.as_bytes().starts_with(b"lighttpd"))
+}
+
+/// Is a wait that took too long among the causes?
+fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut))
 }
 
 /// An error with its causes, in one line.
