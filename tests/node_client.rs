@@ -803,7 +803,7 @@ async fn a_target_that_stands_still() {
         let client = client_with(&StorageSettings { node_timeout_ms: 500, copy_stall_timeout_ms: 600, ..settings() });
         let error = error_of(copy_between(&client, &source, &target, 16 << 20).await);
         assert_eq!(error, CopyError::Target(NodeError::Timeout(Duration::from_millis(600))), "after {read} bytes");
-        // What the kernel still holds hides the end from a target that does not read; the source sees it at once.
+        // What the kernel still holds hides the end from a target that does not read.
         if read == 16 << 20 { &target } else { &source }.wait_for_closed(1).await;
     }
 }
