@@ -126,6 +126,9 @@ type Seen = Arc<Mutex<Vec<Request>>>;
 /// Decides on a request by its head and what was asked before.
 type Script = dyn Fn(&Request, &[Request]) -> Reply + Send + Sync;
 
+/// An answer, and what must come of it.
+type Case<T> = (fn() -> Reply, T);
+
 struct FakeNode {
     /// `http://127.0.0.1:<port>`
     base: String,
@@ -666,7 +669,7 @@ async fn a_copy_without_digest() {
 async fn an_unfit_source_costs_the_target_nothing() {
     let other_length = NodeError::WrongLength { expected: 10, actual: 9 };
     let unannounced = || Reply::wire(vec![b"HTTP/1.1 200 OK\r\n\r\n0123456789".to_vec()]).then(Then::Close);
-    let cases: [(fn() -> Reply, NodeError); 4] = [
+    let cases: [Case<NodeError>; 4] = [
         (|| Reply::status(404), NodeError::Missing),
         (|| Reply::status(500), NodeError::Status(500)),
         (|| Reply::body(b"012345678"), other_length),
@@ -803,7 +806,7 @@ async fn a_target_that_stands_still() {
         let client = client_with(&StorageSettings { node_timeout_ms: 500, copy_stall_timeout_ms: 600, ..settings() });
         let error = error_of(copy_between(&client, &source, &target, 16 << 20).await);
         assert_eq!(error, CopyError::Target(NodeError::Timeout(Duration::from_millis(600))), "after {read} bytes");
-        // What the kernel still holds hides the end from a target that does not read; the source sees it at once.
+        // What the kernel still holds hides the end from a target that does not read.
         if read == 16 << 20 { &target } else { &source }.wait_for_closed(1).await;
     }
 }
@@ -1093,7 +1096,7 @@ async fn a_second_difference_makes_it_readable() {
 /// J28, and J29, replacement: what breaks leaves the answer open. The device is writeable either way.
 #[actix_rt::test]
 async fn does_it_reject_a_bad_md5() {
-    let cases: [(fn() -> Reply, Option<bool>); 6] = [
+    let cases: [Case<Option<bool>>; 6] = [
         (|| Reply::status(400), Some(true)),
         (|| Reply::status(422), Some(true)),
         (|| Reply::status(201), Some(false)),

@@ -53,6 +53,10 @@ impl NodeClient {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(settings.node_timeout()));
+        // A connection that is given up still waits until the node has taken what was buffered: a node that reads nothing
+        // would hold it, and the source of a copy, for ever. Twice, so that our own limit strikes first.
+        #[cfg(target_os = "linux")]
+        connector.set_tcp_user_timeout(Some(2 * settings.copy_stall_timeout().max(settings.node_timeout())));
         let http = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(settings.idle_connections_per_node)
             .pool_idle_timeout(IDLE_CONNECTION_MAX)
