@@ -15,12 +15,16 @@ use crate::protocol::request::Request;
 use crate::protocol::response::{ErrorReply, write_reply};
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, WrapFuture};
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Poll, ready};
 use std::time::Duration;
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
@@ -184,23 +188,22 @@ impl Conversation {
     }
 
     /// Reads what is there; false when the client (or the tracker) is done.
+    ///
+    /// Polls the stream itself, into the buffer that all connections share: after a read that did not fill the buffer
+    /// the runtime knows that nothing is left, where a separate wait for readiness would cost one more system call.
     async fn read(&mut self) -> io::Result<bool> {
         let mut stopping = self.shared.stopping.clone();
-        loop {
-            tokio::select! {
-                ready = self.stream.readable() => ready?,
-                _ = stopping.wait_for(|&stopping| stopping) => return Ok(false),
-            }
-            let mut buffer = self.shared.read_buffer.borrow_mut();
-            match self.stream.try_read(&mut buffer) {
-                Ok(0) => return Ok(false),
-                Ok(count) => {
-                    self.buffer.push(&buffer[..count]);
-                    return Ok(true);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
+        let (stream, lines, shared) = (&mut self.stream, &mut self.buffer, &self.shared);
+        let read = poll_fn(|cx| {
+            let mut buffer = shared.read_buffer.borrow_mut();
+            let mut filled = ReadBuf::new(&mut buffer);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut filled))?;
+            lines.push(filled.filled());
+            Poll::Ready(Ok(!filled.filled().is_empty()))
+        });
+        tokio::select! {
+            read = read => read,
+            _ = stopping.wait_for(|&stopping| stopping) => Ok(false),
         }
     }
 
