@@ -137,6 +137,25 @@ fn refused_requests_change_nothing() {
     });
 }
 
+/// A tempfile row that names a live file (a restored table, a number given out twice): the close is refused, and the
+/// file stays as it is.
+#[test]
+fn a_close_of_a_fid_that_is_a_file_is_refused() {
+    on_each_database(|database| {
+        let mut world = World::start(database);
+        let stored = world.upload("stored", b"1234");
+        world.session.ok(&format!("create_close domain=d&key=stored&{stored}"));
+        let fid = world.session.ok("file_info domain=d&key=stored")["fid"].clone();
+        database.execute(&format!(
+            "INSERT INTO tempfile (fid, createtime, classid, dmid, dkey, devids) VALUES ({fid}, 2000000000, 0, 1, 'x', '1')"
+        ));
+        assert_eq!(world.session.refused(&format!("create_close domain=d&key=stored&{stored}")), "fid_exists");
+        assert_eq!(world.session.refused(&format!("create_close domain=d&key=other&{stored}")), "fid_exists");
+        assert_eq!(world.session.ok("file_info domain=d&key=stored")["fid"], fid);
+        assert_eq!(database.count("file_to_delete2", &format!("fid = {fid}")), 0);
+    });
+}
+
 /// A file of another size than announced is no file: its upload is handed to the delete workers.
 #[test]
 fn an_upload_of_the_wrong_size_is_thrown_away() {
