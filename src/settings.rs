@@ -24,6 +24,7 @@ pub struct Settings {
     pub storage: StorageSettings,
     pub monitor: MonitorSettings,
     pub jobs: JobSettings,
+    pub extensions: ExtensionSettings,
     pub node: NodeSettings,
     pub log: LogSettings,
 }
@@ -92,6 +93,12 @@ pub struct JobSettings {
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+pub struct ExtensionSettings {
+    pub enabled: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct NodeSettings {
     pub http_listen: String,
     pub side_channel_listen: String,
@@ -133,11 +140,12 @@ impl Settings {
                 .separator("__")
                 .list_separator(",")
                 .with_list_parse_key("tracker.listen")
+                .with_list_parse_key("extensions.enabled")
                 .try_parsing(true),
         );
         for (key, value) in overrides {
             builder = match key.as_str() {
-                "tracker.listen" => builder.set_override(key, value.split(',').map(str::to_owned).collect::<Vec<_>>()),
+                "tracker.listen" | "extensions.enabled" => builder.set_override(key, list(value)),
                 _ => builder.set_override(key, value.as_str()),
             }
             .map_err(|error| SettingsError(format!("setting {key}: {error}")))?;
@@ -198,6 +206,11 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// `a,b`; nothing is an empty list.
+fn list(value: &str) -> Vec<String> {
+    value.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
 impl StorageSettings {

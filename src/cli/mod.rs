@@ -9,8 +9,10 @@ mod roles;
 mod session;
 mod topology;
 
+use crate::jobs::query::manual;
 use clap::{Args, Parser, Subcommand};
 use output::{Failure, Output};
+use serde_json::json;
 use session::Session;
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;
@@ -73,6 +75,12 @@ enum Command {
     Roles(roles::RoleCommand),
     /// Measure a tracker: requests per second, latencies, errors
     Bench(bench::BenchArgs),
+    /// Print the manual of the tracker protocol, or of one command of it
+    Protocol {
+        /// A command, for example get_paths
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
+    },
 }
 
 /// Reads the command line, does what it says, and gives the exit code.
@@ -92,7 +100,18 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Topology(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
         Command::Roles(command) => command.run(),
         Command::Bench(args) => bench::run(&args, global, output),
+        Command::Protocol { command } => protocol(command.as_deref(), output),
     }
+}
+
+fn protocol(command: Option<&str>, output: &Output) -> Result<(), Failure> {
+    let text = match command {
+        None => manual::whole(),
+        Some(name) => {
+            manual::section(name).ok_or_else(|| Failure::Usage(format!("the protocol has no command {name:?}")))?
+        }
+    };
+    output.result(&json!({ "manual": text }), || text.clone())
 }
 
 /// Runs a command on a runtime of its own.

@@ -11,6 +11,7 @@ pub mod host;
 pub mod netmask;
 pub mod placement;
 pub mod view;
+pub mod zones;
 
 use crate::ids::{DevId, Dmid, HostId};
 use bstr::BStr;

@@ -52,22 +52,29 @@ pub fn order_by_free_space(mut candidates: Vec<DeviceView<'_>>, chance: &mut Cha
     weighted_random_order(weighted, chance)
 }
 
-/// The devices to offer for a new file, best first. `size_bytes` keeps out those without room for it.
-pub fn devices_for_new_file(
+/// The devices that can take a new file, in no order. `size_bytes` keeps out those without room for it.
+pub fn eligible_for_new_file(
     snapshot: &ClusterSnapshot,
     size_bytes: Option<i64>,
     min_free_space_mb: i64,
-    chance: &mut Chance,
-) -> Vec<DevId> {
+) -> Vec<DeviceView<'_>> {
     let has_room = |view: &DeviceView<'_>| match (size_bytes, view.device.mb_free()) {
         (None, _) => true,
         (Some(size), Some(free_mb)) => free_mb.saturating_mul(BYTES_PER_MIB) > size,
         // Weight 0 would drop it anyway.
         (Some(_), None) => false,
     };
-    let candidates =
-        snapshot.devices().filter(|view| view.may_get_files(min_free_space_mb) && has_room(view)).collect();
-    order_by_free_space(candidates, chance)
+    snapshot.devices().filter(|view| view.may_get_files(min_free_space_mb) && has_room(view)).collect()
+}
+
+/// The devices to offer for a new file, best first.
+pub fn devices_for_new_file(
+    snapshot: &ClusterSnapshot,
+    size_bytes: Option<i64>,
+    min_free_space_mb: i64,
+    chance: &mut Chance,
+) -> Vec<DevId> {
+    order_by_free_space(eligible_for_new_file(snapshot, size_bytes, min_free_space_mb), chance)
 }
 
 /// The first devices of the order that are on different hosts (defect 6: host ids are compared with host ids).

@@ -2,6 +2,7 @@
 //!
 //! A context belongs to one worker thread. It knows no actor: what has to be told upward goes through recipients.
 
+use super::extensions::Extensions;
 use crate::clock::Chance;
 use crate::cluster::ClusterView;
 use crate::metrics::Metrics;
@@ -22,6 +23,7 @@ pub struct JobContext {
     pub settings: Arc<Settings>,
     pub metrics: Metrics,
     pub log: Logger,
+    pub extensions: Extensions,
     pub chance: RefCell<Chance>,
     pub wake_jobs: Recipient<WakeJobs>,
     pub refresh_cluster: Recipient<RefreshCluster>,

@@ -5,6 +5,7 @@
 pub mod backoff;
 pub mod context;
 pub mod delete;
+pub mod extensions;
 pub mod monitor;
 pub mod query;
 pub mod replicate;

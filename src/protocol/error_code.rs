@@ -80,6 +80,7 @@ error_codes! {
     NodelDefaultClass "nodel_default_class" "Cannot delete the default class";
     NoneMatch "none_match" "No keys match that pattern and after-value (if any).";
     NotWritable "not_writable" "";
+    PluginAborted "plugin_aborted" "Action aborted by plugin";
     SizeMismatch "size_mismatch" "";
     SizeVerifyError "size_verify_error" "";
     StateTooHigh "state_too_high" "Status cannot go from dead to alive; must use down";

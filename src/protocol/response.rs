@@ -1,8 +1,8 @@
 //! Replies: one line each, ended by CR LF (protocol.md 4).
 
-use super::args::escape_into;
+use super::args::{escape_into, unescape};
 use super::error_code::ErrorCode;
-use bstr::BStr;
+use bstr::{BStr, BString};
 use std::io::Write as _;
 
 /// The pairs of an OK reply, encoded as they are added, in the order in which they are added.
@@ -44,6 +44,12 @@ impl Pairs {
             Some(value) => self.push_display(name, value),
             None => self.push(name, ""),
         }
+    }
+
+    /// The decoded names, in order.
+    pub fn names(&self) -> Vec<BString> {
+        let pairs = self.encoded.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty());
+        pairs.map(|pair| unescape(pair.split(|&byte| byte == b'=').next().unwrap_or_default())).collect()
     }
 
     fn push_name(&mut self, name: &[u8]) {

@@ -25,6 +25,9 @@ pub enum StoreError {
     /// The database is not set up, or its schema is of another version.
     #[error("{0}")]
     Schema(String),
+    /// A step that belongs to the transaction refused it, for this reason; nothing was changed.
+    #[error("{0}")]
+    Refused(String),
     #[error("{0}")]
     Other(String),
 }

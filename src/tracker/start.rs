@@ -3,6 +3,7 @@
 use super::listener;
 use super::supervisor::{StopTracker, Supervisor, SupervisorConfig};
 use crate::cluster::ClusterView;
+use crate::jobs::extensions::Extensions;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::store::{Store, StoreError};
@@ -20,6 +21,8 @@ pub enum StartError {
     Listen { address: String, cause: std::io::Error },
     #[error("{0}")]
     Store(#[from] StoreError),
+    #[error("setting {0}")]
+    Settings(String),
     #[error("cannot write the pidfile {}: {cause}", path.display())]
     Pidfile { path: PathBuf, cause: std::io::Error },
 }
@@ -41,6 +44,7 @@ pub struct RunningTracker {
 /// # Errors
 /// The database cannot be used or an address cannot be bound; nothing runs then.
 pub async fn start(settings: Settings, log: Logger) -> Result<RunningTracker, StartError> {
+    Extensions::enable(&settings.extensions.enabled).map_err(StartError::Settings)?;
     let store = Store::open(&settings.database, log.clone())?;
     let mut sockets = Vec::new();
     for address in &settings.tracker.listen {

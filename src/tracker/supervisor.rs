@@ -13,11 +13,12 @@ use crate::clock::new_chance;
 use crate::cluster::ClusterView;
 use crate::job_kind::JobKind;
 use crate::jobs::context::JobContext;
+use crate::jobs::extensions::Extensions;
 use crate::metrics::Metrics;
 use crate::node_client::NodeClient;
 use crate::notices::{RefreshCluster, WakeJobs};
 use crate::settings::Settings;
-use crate::store::{Backend, Store};
+use crate::store::{Backend, Store, StoreError};
 use actix::dev::ToEnvelope;
 use actix::{
     Actor, Addr, Arbiter, AsyncContext, Context, Handler, MailboxError, Message, MessageResult, Recipient,
@@ -197,6 +198,7 @@ impl Supervisor {
                 settings: settings.clone(),
                 metrics: metrics.clone(),
                 log: log.clone(),
+                extensions: Extensions::enable(&settings.extensions.enabled).map_err(StoreError::Other)?,
                 chance: RefCell::new(new_chance()),
                 wake_jobs: wake_jobs.clone(),
                 refresh_cluster: refresh_cluster.clone(),

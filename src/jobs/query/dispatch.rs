@@ -1,20 +1,21 @@
 //! From a request line to its reply line: parse, find the handler, carry it out within its time, encode.
 
 use super::error::{CommandError, CommandResult};
+use super::spec::CommandSpec;
 use super::{Query, files, service, topology};
 use crate::jobs::context::JobContext;
+use crate::protocol::args::Args;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::request::Request;
-use crate::protocol::response::write_reply;
+use crate::protocol::response::{Response, write_reply};
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// Carries out one request line and appends its reply line. Exactly one reply is appended, whatever happens.
 pub async fn answer(ctx: &JobContext, line: &[u8], peer: IpAddr, reply: &mut Vec<u8>) {
     let request = Request::parse(line);
-    let query = Query::new(ctx, &request.args, peer);
     let limit = Duration::from_millis(ctx.settings.limits.request_timeout_ms);
-    let result = match tokio::time::timeout(limit, run(&request.command, &query)).await {
+    let result = match tokio::time::timeout(limit, carry_out(ctx, &request, peer)).await {
         Ok(result) => result,
         Err(_elapsed) => {
             slog::error!(ctx.log, "request took too long"; "command" => &request.command, "limit_ms" => limit.as_millis());
@@ -27,46 +28,104 @@ pub async fn answer(ctx: &JobContext, line: &[u8], peer: IpAddr, reply: &mut Vec
         }
         error.into_reply()
     });
+    if cfg!(debug_assertions) {
+        hold_against_spec(ctx, &request.command, &response);
+    }
     write_reply(&response, request.callid(), reply);
 }
 
-/// Every command of this tracker, by name.
-async fn run(command: &str, query: &Query<'_>) -> CommandResult {
-    match command {
-        "create_open" => files::create_open::handle(query).await,
-        "create_close" => files::create_close::handle(query).await,
-        "get_paths" => files::get_paths::handle(query).await,
-        "file_info" => files::file_info::handle(query),
-        "file_debug" => files::file_debug::handle(query),
-        "delete" => files::delete::handle(query).await,
-        "rename" => files::rename::handle(query).await,
-        "list_keys" => files::list_keys::handle(query),
-        "list_fids" => files::list_fids::handle(query),
-        "updateclass" => files::updateclass::handle(query).await,
-        "edit_file" => files::edit_file::handle(query).await,
-
-        "create_domain" => topology::domains::create(query).await,
-        "delete_domain" => topology::domains::delete(query).await,
-        "get_domains" => topology::domains::get(query),
-        "create_class" => topology::classes::create_or_update(query, false).await,
-        "update_class" => topology::classes::create_or_update(query, true).await,
-        "delete_class" => topology::classes::delete(query).await,
-        "create_host" => topology::hosts::create_or_update(query, false).await,
-        "update_host" => topology::hosts::create_or_update(query, true).await,
-        "delete_host" => topology::hosts::delete(query).await,
-        "get_hosts" => topology::hosts::get(query),
-        "create_device" => topology::devices::create(query).await,
-        "set_state" => topology::devices::set_state(query).await,
-        "set_weight" => topology::devices::set_weight(query).await,
-        "get_devices" => topology::devices::get(query),
-
-        "server_setting" => service::settings::get(query),
-        "server_settings" => service::settings::list(query),
-        "set_server_setting" => service::settings::set(query).await,
-        "clear_cache" => service::diagnostics::clear_cache(query).await,
-        "noop" => service::diagnostics::noop(),
-        "test" => service::diagnostics::test(query),
-        "sleep" => service::diagnostics::sleep(query).await,
-        _ => Err(ErrorCode::UnknownCommand.into()),
+async fn carry_out(ctx: &JobContext, request: &Request, peer: IpAddr) -> CommandResult {
+    if ctx.extensions.is_empty() {
+        return run(ctx, &request.command, &request.args, peer).await;
     }
+    let args = match find(ctx, &request.command).filter(|spec| spec.is_intercepted) {
+        None => None,
+        Some(spec) => ctx.extensions.intercept(ctx, spec, &request.args, peer)?,
+    };
+    run(ctx, &request.command, args.as_ref().unwrap_or(&request.args), peer).await
+}
+
+/// The command of this name, of the tracker or of an extension.
+fn find(ctx: &JobContext, name: &str) -> Option<&'static CommandSpec> {
+    COMMANDS.iter().copied().chain(ctx.extensions.commands()).find(|spec| spec.name == name)
+}
+
+/// The manual's promise; see [`super::spec`].
+fn hold_against_spec(ctx: &JobContext, command: &str, response: &Response) {
+    let Some(spec) = find(ctx, command) else { return };
+    match response {
+        Ok(pairs) => {
+            let undeclared = pairs.names().into_iter().find(|name| !spec.declares_pair(name));
+            assert_eq!(undeclared, None, "{command} answers a pair that its specification does not have");
+        }
+        Err(reply) => {
+            assert!(spec.declares_error(reply.code), "{command} answers {}, which its specification lacks", reply.code);
+        }
+    }
+}
+
+/// Declares the commands: name, specification, handler.
+macro_rules! commands {
+    (|$query:ident| $($name:literal, $spec:path => $handler:expr;)*) => {
+        /// Every command of this tracker, without those of extensions.
+        pub static COMMANDS: &[&CommandSpec] = &[$(&$spec,)*];
+
+        $(const _: () = assert!(is_same($name, $spec.name), "the name of a command is not that of its specification");)*
+
+        async fn run(ctx: &JobContext, command: &str, args: &Args, peer: IpAddr) -> CommandResult {
+            match command {
+                $($name => {
+                    let $query = &Query::new(ctx, Some(&$spec), args, peer);
+                    $handler
+                })*
+                _ => ctx.extensions.run(ctx, command, args, peer).await,
+            }
+        }
+    };
+}
+
+const fn is_same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut place = 0;
+    while place < a.len() && place < b.len() && a[place] == b[place] {
+        place += 1;
+    }
+    place == a.len() && place == b.len()
+}
+
+commands! { |query|
+    "create_open", files::create_open::SPEC => files::create_open::handle(query).await;
+    "create_close", files::create_close::SPEC => files::create_close::handle(query).await;
+    "get_paths", files::get_paths::SPEC => files::get_paths::handle(query).await;
+    "file_info", files::file_info::SPEC => files::file_info::handle(query);
+    "file_debug", files::file_debug::SPEC => files::file_debug::handle(query);
+    "delete", files::delete::SPEC => files::delete::handle(query).await;
+    "rename", files::rename::SPEC => files::rename::handle(query).await;
+    "list_keys", files::list_keys::SPEC => files::list_keys::handle(query);
+    "list_fids", files::list_fids::SPEC => files::list_fids::handle(query);
+    "updateclass", files::updateclass::SPEC => files::updateclass::handle(query).await;
+    "edit_file", files::edit_file::SPEC => files::edit_file::handle(query).await;
+
+    "create_domain", topology::domains::CREATE_DOMAIN => topology::domains::create(query).await;
+    "delete_domain", topology::domains::DELETE_DOMAIN => topology::domains::delete(query).await;
+    "get_domains", topology::domains::GET_DOMAINS => topology::domains::get(query);
+    "create_class", topology::classes::CREATE_CLASS => topology::classes::create_or_update(query, false).await;
+    "update_class", topology::classes::UPDATE_CLASS => topology::classes::create_or_update(query, true).await;
+    "delete_class", topology::classes::DELETE_CLASS => topology::classes::delete(query).await;
+    "create_host", topology::hosts::CREATE_HOST => topology::hosts::create_or_update(query, false).await;
+    "update_host", topology::hosts::UPDATE_HOST => topology::hosts::create_or_update(query, true).await;
+    "delete_host", topology::hosts::DELETE_HOST => topology::hosts::delete(query).await;
+    "get_hosts", topology::hosts::GET_HOSTS => topology::hosts::get(query);
+    "create_device", topology::devices::CREATE_DEVICE => topology::devices::create(query).await;
+    "set_state", topology::devices::SET_STATE => topology::devices::set_state(query).await;
+    "set_weight", topology::devices::SET_WEIGHT => topology::devices::set_weight(query).await;
+    "get_devices", topology::devices::GET_DEVICES => topology::devices::get(query);
+
+    "server_setting", service::settings::SERVER_SETTING => service::settings::get(query);
+    "server_settings", service::settings::SERVER_SETTINGS => service::settings::list(query);
+    "set_server_setting", service::settings::SET_SERVER_SETTING => service::settings::set(query).await;
+    "clear_cache", service::diagnostics::CLEAR_CACHE => service::diagnostics::clear_cache(query).await;
+    "noop", service::diagnostics::NOOP => service::diagnostics::noop(query);
+    "test", service::diagnostics::TEST => service::diagnostics::test(query);
+    "sleep", service::diagnostics::SLEEP => service::diagnostics::sleep(query).await;
 }

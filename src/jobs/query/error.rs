@@ -45,6 +45,7 @@ impl CommandError {
         match self {
             CommandError::Refused(reply) => reply,
             CommandError::Store(StoreError::Duplicate) => ErrorCode::Dup.into(),
+            CommandError::Store(StoreError::Refused(reason)) => ErrorReply::with_text(ErrorCode::PluginAborted, reason),
             CommandError::Store(_) => ErrorCode::Failure.into(),
         }
     }

@@ -1,12 +1,16 @@
-//! The commands of clients. To add one: a handler in the file of its group, a line in [`dispatch`].
+//! The commands of clients. To add one: a file in the folder of its group with a [`spec::CommandSpec`] and a handler, a
+//! line in [`dispatch`].
 //!
 //! A handler gets a [`Query`], checks the arguments in the order of protocol.md 9, and returns pairs or an error. It
 //! knows no actor and no socket of a client.
 
+pub mod arguments;
 pub mod dispatch;
 pub mod error;
 mod files;
+pub mod manual;
 mod service;
+pub mod spec;
 mod topology;
 
 use crate::cluster::ClusterSnapshot;
@@ -16,34 +20,38 @@ use crate::ids::DevId;
 use crate::jobs::context::JobContext;
 use crate::protocol::args::Args;
 use crate::protocol::error_code::ErrorCode;
+use arguments::Arguments;
 use bstr::BStr;
 use error::CommandError;
+use spec::CommandSpec;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// One request under way: its arguments, the cluster as it was when it began, and the surroundings.
 pub struct Query<'a> {
     pub ctx: &'a JobContext,
-    pub args: &'a Args,
+    /// The command; `None` if no command has this name.
+    pub spec: Option<&'static CommandSpec>,
+    pub args: Arguments<'a>,
     pub zone: Zone,
     pub cluster: Arc<ClusterSnapshot>,
 }
 
 impl<'a> Query<'a> {
     /// Begins a request of a client at this address.
-    pub fn new(ctx: &'a JobContext, args: &'a Args, peer: IpAddr) -> Self {
+    pub fn new(ctx: &'a JobContext, spec: Option<&'static CommandSpec>, args: &'a Args, peer: IpAddr) -> Self {
         let zone = Zone { asked_alt: args.get("zone").is_some_and(|zone| zone == "alt"), peer: Some(peer) };
-        Self { ctx, args, zone, cluster: ctx.view.load_full() }
+        Self { ctx, spec, args: Arguments::new(args, spec), zone, cluster: ctx.view.load_full() }
     }
 
     /// The domain check of all file commands (protocol.md 8.1).
-    fn domain(&self) -> Result<&Domain, CommandError> {
+    pub fn domain(&self) -> Result<&Domain, CommandError> {
         let name = self.args.nonempty("domain").ok_or(ErrorCode::NoDomain)?;
         self.cluster.domain_by_name(name).ok_or_else(|| ErrorCode::UnregDomain.into())
     }
 
     /// The argument `key`; `0` is a valid key (protocol.md 8.2).
-    fn key(&self) -> Result<&BStr, CommandError> {
+    pub fn key(&self) -> Result<&'a BStr, CommandError> {
         self.args.nonempty("key").ok_or_else(|| ErrorCode::NoKey.into())
     }
 

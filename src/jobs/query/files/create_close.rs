@@ -6,6 +6,7 @@
 use crate::cluster::checksum::Checksum;
 use crate::ids::{DevId, Fid};
 use crate::jobs::query::error::{CommandError, CommandResult};
+use crate::jobs::query::spec::{CommandSpec, DOMAIN, Group, Origin, flag, number, text};
 use crate::jobs::query::{Query, comma_list};
 use crate::node_client::NodeError;
 use crate::protocol::args::num;
@@ -13,7 +14,43 @@ use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::files::{self, CloseOutcome, CloseUpload};
 use crate::store::tempfiles::{self, TempfileRow};
+use crate::store::{StoreError, StoreResult};
 use bstr::BString;
+
+pub const SPEC: CommandSpec = CommandSpec {
+    name: "create_close",
+    group: Group::Files,
+    summary: "The upload is complete: from now on the key leads to it.",
+    arguments: &[
+        DOMAIN,
+        text("key", "The file's key; missing or empty: the upload is thrown away."),
+        number("fid", "From `create_open`.").required(),
+        number("devid", "The device that was written.").required(),
+        text("path", "The URL that was written, as `create_open` gave it.").required(),
+        number("size", "Expected size in bytes; missing, empty, `0` or negative: not compared."),
+        text("checksum", "`MD5:` or `SHA-1:` and hex digits; stored if the class wants this algorithm."),
+        flag("checksumverify", "Read the file back and compare its checksum."),
+    ],
+    reply: &[],
+    errors: &[
+        ErrorCode::NoDomain,
+        ErrorCode::UnregDomain,
+        ErrorCode::NoFid,
+        ErrorCode::NoDevid,
+        ErrorCode::NoPath,
+        ErrorCode::InvalidChecksumFormat,
+        ErrorCode::BogusArgs,
+        ErrorCode::NoTempFile,
+        ErrorCode::InvalidDestdev,
+        ErrorCode::SizeVerifyError,
+        ErrorCode::SizeMismatch,
+        ErrorCode::ChecksumMismatch,
+        ErrorCode::FidExists,
+    ],
+    notes: "A file that the key led to before is replaced. After `size_mismatch`, `size_verify_error`, `checksum_mismatch` and `invalid_destdev` the upload is gone; after `failure` it can be repeated. The request must come from the same zone as its `create_open`.",
+    origin: Origin::Reference,
+    is_intercepted: true,
+};
 
 pub async fn handle(query: &Query<'_>) -> CommandResult {
     let dmid = query.domain()?.dmid;
@@ -43,17 +80,45 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
         devid: upload.devid,
         checksum: checksum_to_store(query, &tempfile, &upload),
     };
-    match query.ctx.session.write(move |conn| files::close_upload(conn, &close)).await? {
-        CloseOutcome::Stored => {}
-        CloseOutcome::NoTempfile => return Err(ErrorCode::NoTempFile.into()),
-        CloseOutcome::FidExists => return Err(ErrorCode::FidExists.into()),
-        CloseOutcome::ClassGone => {
+    match store(query, close).await {
+        Ok(CloseOutcome::Stored) => {}
+        Err(StoreError::Refused(reason)) => {
             discard(query, &upload).await?;
-            return Err(CommandError::with_text(ErrorCode::Failure, "The domain or class of the upload was removed"));
+            return Err(CommandError::with_text(ErrorCode::PluginAborted, reason));
         }
+        Err(error) => return Err(error.into()),
+        Ok(refused) => return Err(not_stored(query, &upload, refused).await?),
     }
     query.ctx.wake_jobs();
     Ok(Pairs::new())
+}
+
+/// The file and what extensions store with it, as one change.
+async fn store(query: &Query<'_>, close: CloseUpload) -> StoreResult<CloseOutcome> {
+    let mut steps = query.ctx.extensions.with_close(query);
+    let stored = query.ctx.session.write(move |conn| {
+        let outcome = files::close_upload(conn, &close)?;
+        if outcome == CloseOutcome::Stored {
+            for step in &mut steps {
+                step(conn, &close)?;
+            }
+        }
+        Ok(outcome)
+    });
+    stored.await
+}
+
+/// What the client is told when nothing was stored.
+async fn not_stored(query: &Query<'_>, upload: &Upload, outcome: CloseOutcome) -> Result<CommandError, CommandError> {
+    Ok(match outcome {
+        CloseOutcome::Stored => ErrorCode::Failure.into(),
+        CloseOutcome::NoTempfile => ErrorCode::NoTempFile.into(),
+        CloseOutcome::FidExists => ErrorCode::FidExists.into(),
+        CloseOutcome::ClassGone => {
+            discard(query, upload).await?;
+            CommandError::with_text(ErrorCode::Failure, "The domain or class of the upload was removed")
+        }
+    })
 }
 
 /// What the client says it uploaded.

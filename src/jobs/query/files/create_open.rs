@@ -5,12 +5,50 @@ use crate::cluster::placement;
 use crate::ids::{ClassId, DevId, Fid};
 use crate::jobs::query::Query;
 use crate::jobs::query::error::{CommandError, CommandResult};
+use crate::jobs::query::spec::{CommandSpec, DOMAIN, Group, Origin, flag, number, pair, text};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::StoreError;
 use crate::store::tempfiles::{self, NewTempfile};
 use bstr::{BStr, BString, ByteSlice};
 use std::time::Instant;
+
+pub const SPEC: CommandSpec = CommandSpec {
+    name: "create_open",
+    group: Group::Files,
+    summary: "Where a new file may be written: gives out a fid and one to three upload URLs.",
+    arguments: &[
+        DOMAIN,
+        text("key", "The key the file is to get; kept as a note only, the key of `create_close` counts."),
+        text("class", "Name of the class; missing, empty or `0`: the default class."),
+        number("fid", "A fid of the client's own choice; missing or `0`: the next free one."),
+        flag("multi_dest", "Offer up to three destinations, on different hosts."),
+        number("size", "Expected size in bytes: devices without room for it are not offered."),
+        flag("debug_profile", "Add how long each step took."),
+    ],
+    reply: &[
+        pair("fid", "Number of the new file."),
+        pair("devid", "Device of the destination; without `multi_dest` only."),
+        pair("path", "URL to `PUT` the file to; without `multi_dest` only."),
+        pair("dev_count", "Number of destinations; with `multi_dest` only."),
+        pair("devid_<n>", "Device of the n-th destination."),
+        pair("path_<n>", "URL of the n-th destination."),
+        pair("profpoints", "Number of the timing pairs; with `debug_profile` only."),
+        pair("prof_<n>_name", "Step."),
+        pair("prof_<n>_time", "Seconds since the request began."),
+    ],
+    errors: &[
+        ErrorCode::NoDomain,
+        ErrorCode::UnregDomain,
+        ErrorCode::UnregClass,
+        ErrorCode::FidInUse,
+        ErrorCode::Db,
+        ErrorCode::NoDevices,
+    ],
+    notes: "Upload the bytes with `PUT` to one of the URLs, then send `create_close`. An upload that is not closed within an hour is removed.",
+    origin: Origin::Reference,
+    is_intercepted: true,
+};
 
 /// Destinations that are offered with `multi_dest`.
 const DESTINATIONS_MAX: usize = 3;
@@ -59,9 +97,10 @@ fn explicit_fid(query: &Query<'_>) -> Result<Option<Fid>, CommandError> {
 fn destinations(query: &Query<'_>) -> Result<Vec<DevId>, CommandError> {
     let size_bytes = Some(query.args.int("size")).filter(|&size| size > 0);
     let count_max = if query.args.flag("multi_dest") { DESTINATIONS_MAX } else { 1 };
-    let mut chance = query.ctx.chance.borrow_mut();
-    let ordered =
-        placement::devices_for_new_file(&query.cluster, size_bytes, query.ctx.min_free_space_mb(), &mut chance);
+    let eligible = placement::eligible_for_new_file(&query.cluster, size_bytes, query.ctx.min_free_space_mb());
+    let devids: Vec<_> = eligible.iter().map(|view| view.device.devid).collect();
+    let mut ordered = placement::order_by_free_space(eligible, &mut query.ctx.chance.borrow_mut());
+    query.ctx.extensions.order_for_new_file(query, &devids, &mut ordered);
     let destinations = placement::spread_over_hosts(&query.cluster, &ordered, count_max);
     if destinations.is_empty() { Err(ErrorCode::NoDevices.into()) } else { Ok(destinations) }
 }

@@ -3,17 +3,45 @@
 use crate::cluster::placement;
 use crate::jobs::query::Query;
 use crate::jobs::query::error::CommandResult;
+use crate::jobs::query::spec::{CommandSpec, DOMAIN, Group, KEY, Origin, pair};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::tempfiles::NewTempfile;
 use crate::store::{StoreError, file_on, files, tempfiles};
+
+pub const SPEC: CommandSpec = CommandSpec {
+    name: "edit_file",
+    group: Group::Files,
+    summary: "Turns the best copy of a file into an open upload with a new fid (experimental since ever).",
+    arguments: &[DOMAIN, KEY],
+    reply: &[
+        pair("oldpath", "URL of the copy."),
+        pair("newpath", "URL to move it to (`MOVE`)."),
+        pair("fid", "Number of the new upload."),
+        pair("devid", "Device of both."),
+        pair("class", "Class id."),
+    ],
+    errors: &[
+        ErrorCode::NoDomain,
+        ErrorCode::UnregDomain,
+        ErrorCode::NoKey,
+        ErrorCode::UnknownKey,
+        ErrorCode::NoDevices,
+        ErrorCode::FidInUse,
+        ErrorCode::Db,
+    ],
+    notes: "Needs storage nodes with `MOVE` and partial `PUT`.",
+    origin: Origin::Reference,
+    is_intercepted: true,
+};
 
 pub async fn handle(query: &Query<'_>) -> CommandResult {
     let dmid = query.domain()?.dmid;
     let key = query.key()?;
     let found = query.ctx.session.read(|conn| files::locate(conn, dmid, key))?;
     let (file, devids) = found.ok_or(ErrorCode::UnknownKey)?;
-    let ordered = placement::order_for_reading(&query.cluster, &devids, &mut query.ctx.chance.borrow_mut());
+    let mut ordered = placement::order_for_reading(&query.cluster, &devids, &mut query.ctx.chance.borrow_mut());
+    query.ctx.extensions.order_for_reading(query, &mut ordered);
     let device = ordered
         .iter()
         .filter_map(|&devid| query.cluster.device(devid))

@@ -4,12 +4,39 @@ use super::file_info::wire_form;
 use crate::cluster::host::Zone;
 use crate::ids::Fid;
 use crate::jobs::query::error::{CommandError, CommandResult};
+use crate::jobs::query::spec::{CommandSpec, Group, Origin, number, pair, text};
 use crate::jobs::query::{Query, comma_list};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::files::FileRow;
 use crate::store::queues::todo::{FSCK, REBALANCE, TodoRow};
 use crate::store::{checksums, file_on, files, queues, tempfiles};
+
+pub const SPEC: CommandSpec = CommandSpec {
+    name: "file_debug",
+    group: Group::Files,
+    summary: "Every row of the database that mentions a file.",
+    arguments: &[
+        number("fid", "The file by number; then `domain` and `key` are not needed, and an unknown number is no error."),
+        text("domain", "Name of the domain."),
+        text("key", "The file's key."),
+    ],
+    reply: &[
+        pair("fid_<code>", "Columns of the `file` row, and the names of its domain and class."),
+        pair("tempfile_<code>", "Columns of the `tempfile` row."),
+        pair("replqueue_<code>", "Columns of the `file_to_replicate` row."),
+        pair("delqueue_<code>", "Columns of the `file_to_delete2` row."),
+        pair("rebqueue_<code>", "Columns of the rebalance row of `file_to_queue`."),
+        pair("fsckqueue_<code>", "Columns of the fsck row of `file_to_queue`."),
+        pair("devids", "Devices of its copies, separated by commas."),
+        pair("devpath_<devid>", "URL of the copy on this device; empty for an unknown device."),
+        pair("checksum", "`NAME:hex` or `NONE`."),
+    ],
+    errors: &[ErrorCode::NoDomain, ErrorCode::UnregDomain, ErrorCode::NoKey, ErrorCode::UnknownKey],
+    notes: "A group of pairs is there only if its row is.",
+    origin: Origin::Reference,
+    is_intercepted: true,
+};
 
 pub fn handle(query: &Query<'_>) -> CommandResult {
     let session = &query.ctx.session;

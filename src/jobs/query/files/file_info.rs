@@ -2,10 +2,32 @@
 
 use crate::cluster::checksum::{Checksum, HashType};
 use crate::jobs::query::error::CommandResult;
+use crate::jobs::query::spec::{CommandSpec, DOMAIN, Group, KEY, Origin, flag, pair};
 use crate::jobs::query::{Query, comma_list};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::{checksums, files};
+
+pub const SPEC: CommandSpec = CommandSpec {
+    name: "file_info",
+    group: Group::Files,
+    summary: "What is known of a file, without asking a storage node.",
+    arguments: &[DOMAIN, KEY, flag("devices", "Add the devices that have it.")],
+    reply: &[
+        pair("fid", "Number of the file."),
+        pair("domain", "Domain."),
+        pair("class", "Class."),
+        pair("key", "Key as asked for."),
+        pair("length", "Bytes."),
+        pair("devcount", "Number of copies."),
+        pair("checksum", "`NAME:hex`, or `MISSING`; only if the class has a hashtype."),
+        pair("devids", "Device ids, separated by commas; only with `devices`."),
+    ],
+    errors: &[ErrorCode::NoDomain, ErrorCode::UnregDomain, ErrorCode::NoKey, ErrorCode::UnknownKey],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: true,
+};
 
 pub fn handle(query: &Query<'_>) -> CommandResult {
     let dmid = query.domain()?.dmid;

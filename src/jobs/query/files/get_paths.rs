@@ -6,9 +6,30 @@ use crate::cluster::placement;
 use crate::ids::{DevId, Fid};
 use crate::jobs::query::Query;
 use crate::jobs::query::error::CommandResult;
+use crate::jobs::query::spec::{CommandSpec, DOMAIN, Group, KEY, Origin, flag, number, pair};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::files;
+
+pub const SPEC: CommandSpec = CommandSpec {
+    name: "get_paths",
+    group: Group::Files,
+    summary: "The URLs where a file can be read, best first.",
+    arguments: &[
+        DOMAIN,
+        KEY,
+        flag("noverify", "Do not ask the storage node whether the first copy is whole."),
+        number("pathcount", "Paths wanted; less than 2 counts as 2."),
+    ],
+    reply: &[
+        pair("paths", "How many follow; `0` is a success."),
+        pair("path<n>", "URL; lower numbers should be tried first."),
+    ],
+    errors: &[ErrorCode::NoDomain, ErrorCode::UnregDomain, ErrorCode::NoKey, ErrorCode::UnknownKey],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: true,
+};
 
 /// Paths given at least, however few are asked for.
 const PATHS_MIN: i64 = 2;
@@ -18,7 +39,8 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
     let key = query.key()?;
     let found = query.ctx.session.read(|conn| files::locate(conn, dmid, key))?;
     let (file, devids) = found.ok_or(ErrorCode::UnknownKey)?;
-    let ordered = placement::order_for_reading(&query.cluster, &devids, &mut query.ctx.chance.borrow_mut());
+    let mut ordered = placement::order_for_reading(&query.cluster, &devids, &mut query.ctx.chance.borrow_mut());
+    query.ctx.extensions.order_for_reading(query, &mut ordered);
     let paths = readable_paths(query, file.fid, file.length, &ordered).await;
     let mut pairs = Pairs::new();
     pairs.push_display("paths", paths.len());

@@ -3,8 +3,32 @@
 use crate::ids::Fid;
 use crate::jobs::query::Query;
 use crate::jobs::query::error::CommandResult;
+use crate::jobs::query::spec::{CommandSpec, Group, Origin, number, pair};
 use crate::protocol::response::Pairs;
 use crate::store::files;
+
+pub const SPEC: CommandSpec = CommandSpec {
+    name: "list_fids",
+    group: Group::Files,
+    summary: "Files of all domains by number, a page at a time.",
+    arguments: &[
+        number("from", "Only fids greater than this."),
+        number("to", "How many (not: up to which fid); default 100, at most 500."),
+    ],
+    reply: &[
+        pair("fid_count", "Number of files."),
+        pair("fid_<n>_fid", "Number of the file."),
+        pair("fid_<n>_domain", "Domain."),
+        pair("fid_<n>_class", "Class."),
+        pair("fid_<n>_key", "Key."),
+        pair("fid_<n>_length", "Bytes."),
+        pair("fid_<n>_devcount", "Number of copies."),
+    ],
+    errors: &[],
+    notes: "Continue with `from` set to the last fid.",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
 
 /// Rows when none are asked for, and rows at most.
 const ROWS_DEFAULT: i64 = 100;

@@ -2,10 +2,32 @@
 
 use crate::jobs::query::Query;
 use crate::jobs::query::error::CommandResult;
+use crate::jobs::query::spec::{CommandSpec, DOMAIN, Group, Origin, number, pair, text};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::files;
 use bstr::BStr;
+
+pub const SPEC: CommandSpec = CommandSpec {
+    name: "list_keys",
+    group: Group::Files,
+    summary: "The keys of a domain, a page at a time.",
+    arguments: &[
+        DOMAIN,
+        text("prefix", "Only keys that begin so; taken literally."),
+        text("after", "Only keys behind this one, in the order of the database."),
+        number("limit", "Keys wanted: at most 1000, which is also the default."),
+    ],
+    reply: &[
+        pair("key_count", "Number of keys."),
+        pair("next_after", "The last key of the page: `after` for the next page."),
+        pair("key_<n>", "Key."),
+    ],
+    errors: &[ErrorCode::NoDomain, ErrorCode::UnregDomain, ErrorCode::AfterMismatch, ErrorCode::NoneMatch],
+    notes: "Page with `after=next_after` until `none_match`. Upper and lower case are told apart in `prefix` as the database does, always with the server setting `case_sensitive_list_keys`.",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
 
 /// Keys in one reply.
 const PAGE_MAX: i64 = 1000;

@@ -2,9 +2,32 @@
 
 use crate::jobs::query::Query;
 use crate::jobs::query::error::CommandResult;
+use crate::jobs::query::spec::{CommandSpec, DOMAIN, Group, Origin, text};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::files::{self, RenameOutcome};
+
+pub const SPEC: CommandSpec = CommandSpec {
+    name: "rename",
+    group: Group::Files,
+    summary: "Another key for a file, in the same domain.",
+    arguments: &[
+        DOMAIN,
+        text("from_key", "The key it has.").required(),
+        text("to_key", "The key it gets; onto itself is fine.").required(),
+    ],
+    reply: &[],
+    errors: &[
+        ErrorCode::NoDomain,
+        ErrorCode::UnregDomain,
+        ErrorCode::NoKey,
+        ErrorCode::UnknownKey,
+        ErrorCode::KeyExists,
+    ],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
 
 pub async fn handle(query: &Query<'_>) -> CommandResult {
     let dmid = query.domain()?.dmid;

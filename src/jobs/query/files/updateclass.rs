@@ -2,9 +2,30 @@
 
 use crate::jobs::query::Query;
 use crate::jobs::query::error::CommandResult;
+use crate::jobs::query::spec::{CommandSpec, DOMAIN, Group, KEY, Origin, text};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::files;
+
+pub const SPEC: CommandSpec = CommandSpec {
+    name: "updateclass",
+    group: Group::Files,
+    summary: "Another class for a file; replication brings its copies in line.",
+    arguments: &[DOMAIN, KEY, text("class", "Name of the class; `default` too.").required()],
+    reply: &[],
+    errors: &[
+        ErrorCode::NoDomain,
+        ErrorCode::UnregDomain,
+        ErrorCode::NoKey,
+        ErrorCode::NoClass,
+        ErrorCode::ClassNotFound,
+        ErrorCode::InvalidKey,
+        ErrorCode::NoDevices,
+    ],
+    notes: "Not to be confused with `update_class`. An unknown key is `invalid_key` here.",
+    origin: Origin::Reference,
+    is_intercepted: true,
+};
 
 pub async fn handle(query: &Query<'_>) -> CommandResult {
     let domain = query.domain()?;

@@ -2,10 +2,62 @@
 
 use crate::jobs::query::Query;
 use crate::jobs::query::error::CommandResult;
+use crate::jobs::query::spec::{CommandSpec, Group, Origin, flag, number, pair, text};
 use crate::protocol::args::is_true;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use std::time::Duration;
+
+pub const CLEAR_CACHE: CommandSpec = CommandSpec {
+    name: "clear_cache",
+    group: Group::Service,
+    summary: "Reads the cluster anew and echoes the arguments.",
+    arguments: &[text("<any>", "Sent back.")],
+    reply: &[pair("<any>", "The arguments.")],
+    errors: &[],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
+
+pub const NOOP: CommandSpec = CommandSpec {
+    name: "noop",
+    group: Group::Service,
+    summary: "Does nothing.",
+    arguments: &[],
+    reply: &[],
+    errors: &[],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
+
+pub const TEST: CommandSpec = CommandSpec {
+    name: "test",
+    group: Group::Service,
+    summary: "Succeeds, or fails if asked to.",
+    arguments: &[flag("crash", "Answer `failure`.")],
+    reply: &[],
+    errors: &[],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
+
+pub const SLEEP: CommandSpec = CommandSpec {
+    name: "sleep",
+    group: Group::Service,
+    summary: "Answers after a while.",
+    arguments: &[number(
+        "duration",
+        "Seconds, 10 if missing or 0; longer than the limit of a request gives `failure`.",
+    )],
+    reply: &[],
+    errors: &[],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
 
 /// Refreshes the view of the cluster and echoes the arguments.
 pub async fn clear_cache(query: &Query<'_>) -> CommandResult {
@@ -18,7 +70,7 @@ pub async fn clear_cache(query: &Query<'_>) -> CommandResult {
     Ok(pairs)
 }
 
-pub fn noop() -> CommandResult {
+pub fn noop(_query: &Query<'_>) -> CommandResult {
     Ok(Pairs::new())
 }
 

@@ -5,13 +5,53 @@ use crate::cluster::checksum::HashType;
 use crate::cluster::netmask::Netmask;
 use crate::jobs::query::Query;
 use crate::jobs::query::error::{CommandError, CommandResult};
+use crate::jobs::query::spec::{CommandSpec, Group, Origin, pair, text};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::server_settings;
 use bstr::ByteSlice;
 
+pub const SERVER_SETTING: CommandSpec = CommandSpec {
+    name: "server_setting",
+    group: Group::Settings,
+    summary: "One server setting.",
+    arguments: &[text("key", "Its name.").required()],
+    reply: &[pair("key", "Its name."), pair("value", "Its value, empty if it is not set.")],
+    errors: &[ErrorCode::BadParams],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
+
+pub const SERVER_SETTINGS: CommandSpec = CommandSpec {
+    name: "server_settings",
+    group: Group::Settings,
+    summary: "All server settings but those of fsck.",
+    arguments: &[],
+    reply: &[pair("key_count", "Number of settings."), pair("key_<n>", "Name."), pair("value_<n>", "Value.")],
+    errors: &[],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
+
+pub const SET_SERVER_SETTING: CommandSpec = CommandSpec {
+    name: "set_server_setting",
+    group: Group::Settings,
+    summary: "Changes a server setting; all trackers see it within some seconds.",
+    arguments: &[
+        text("key", "Its name.").required(),
+        text("value", "Its value; what clears a setting depends on its kind."),
+    ],
+    reply: &[],
+    errors: &[ErrorCode::BadParams, ErrorCode::NotWritable, ErrorCode::InvalidFormat],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
+
 pub fn get(query: &Query<'_>) -> CommandResult {
-    let key = text(query, "key").filter(|key| key != "0").ok_or(ErrorCode::BadParams)?;
+    let key = argument_text(query, "key").filter(|key| key != "0").ok_or(ErrorCode::BadParams)?;
     let value = query.ctx.session.read(|conn| server_settings::get(conn, &key))?;
     let mut pairs = Pairs::new();
     pairs.push("key", &key);
@@ -34,8 +74,8 @@ pub fn list(query: &Query<'_>) -> CommandResult {
 }
 
 pub async fn set(query: &Query<'_>) -> CommandResult {
-    let key = text(query, "key").filter(|key| key != "0").ok_or(ErrorCode::BadParams)?;
-    let value = text(query, "value").unwrap_or_default();
+    let key = argument_text(query, "key").filter(|key| key != "0").ok_or(ErrorCode::BadParams)?;
+    let value = argument_text(query, "value").unwrap_or_default();
     let stored = cleaned(&key, &value)?;
     query
         .ctx
@@ -51,7 +91,7 @@ pub async fn set(query: &Query<'_>) -> CommandResult {
     Ok(Pairs::new())
 }
 
-fn text(query: &Query<'_>, name: &str) -> Option<String> {
+fn argument_text(query: &Query<'_>, name: &str) -> Option<String> {
     query.args.nonempty(name).map(|value| value.to_str_lossy().into_owned())
 }
 

@@ -4,12 +4,87 @@ use super::domains::find_in_database;
 use crate::cluster::checksum::HashType;
 use crate::jobs::query::Query;
 use crate::jobs::query::error::{CommandError, CommandResult};
+use crate::jobs::query::spec::{CommandSpec, Group, Origin, flag, number, pair, text};
 use crate::policy;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::classes::{self, ClassFields};
 use crate::store::{DeleteOutcome, StoreError};
 use bstr::{BString, ByteSlice};
+
+pub const CREATE_CLASS: CommandSpec = CommandSpec {
+    name: "create_class",
+    group: Group::Topology,
+    summary: "Makes a class in a domain.",
+    arguments: &[
+        text("domain", "Name of the domain.").required(),
+        text("class", "Name of the class.").required(),
+        number("mindevcount", "Copies wanted, 1 to 255.").required(),
+        text("replpolicy", "Replication policy, for example `MultipleHosts(3)`; one that is set is never erased."),
+        text("hashtype", "`MD5`, `SHA-1` or `NONE`."),
+        flag("update", "Change the class, as `update_class`."),
+    ],
+    reply: &[pair("domain", "Domain."), pair("class", "Class."), pair("mindevcount", "Copies wanted.")],
+    errors: &[
+        ErrorCode::NoDomain,
+        ErrorCode::NoClass,
+        ErrorCode::InvalidMindevcount,
+        ErrorCode::InvalidReplpolicy,
+        ErrorCode::InvalidHashtype,
+        ErrorCode::DomainNotFound,
+        ErrorCode::ClassExists,
+        ErrorCode::ClassNotFound,
+    ],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
+
+pub const UPDATE_CLASS: CommandSpec = CommandSpec {
+    name: "update_class",
+    group: Group::Topology,
+    summary: "Changes a class; makes the class `default` if it is not stored yet.",
+    arguments: &[
+        text("domain", "Name of the domain.").required(),
+        text("class", "Name of the class.").required(),
+        number("mindevcount", "Copies wanted, 1 to 255.").required(),
+        text("replpolicy", "Replication policy, for example `MultipleHosts(3)`; one that is set is never erased."),
+        text("hashtype", "`MD5`, `SHA-1` or `NONE`."),
+        flag("update", "Change the class, as `update_class`."),
+    ],
+    reply: &[pair("domain", "Domain."), pair("class", "Class."), pair("mindevcount", "Copies wanted.")],
+    errors: &[
+        ErrorCode::NoDomain,
+        ErrorCode::NoClass,
+        ErrorCode::InvalidMindevcount,
+        ErrorCode::InvalidReplpolicy,
+        ErrorCode::InvalidHashtype,
+        ErrorCode::DomainNotFound,
+        ErrorCode::ClassNotFound,
+        ErrorCode::ClassExists,
+    ],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
+
+pub const DELETE_CLASS: CommandSpec = CommandSpec {
+    name: "delete_class",
+    group: Group::Topology,
+    summary: "Removes a class that has no files.",
+    arguments: &[text("domain", "Name of the domain.").required(), text("class", "Name of the class.").required()],
+    reply: &[pair("domain", "Domain."), pair("class", "Class.")],
+    errors: &[
+        ErrorCode::NoDomain,
+        ErrorCode::NodelDefaultClass,
+        ErrorCode::DomainNotFound,
+        ErrorCode::ClassNotFound,
+        ErrorCode::ClassHasFiles,
+    ],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
 
 /// `update` is also an argument: `create_class update=1` behaves as `update_class`.
 pub async fn create_or_update(query: &Query<'_>, update: bool) -> CommandResult {

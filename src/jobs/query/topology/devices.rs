@@ -5,10 +5,93 @@ use crate::cluster::device_state::DeviceStatus;
 use crate::ids::{DevId, HostId};
 use crate::jobs::query::Query;
 use crate::jobs::query::error::{CommandError, CommandResult};
+use crate::jobs::query::spec::{CommandSpec, Group, Origin, number, pair, text};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::{StoreError, devices, hosts};
 use bstr::{BStr, ByteSlice};
+
+pub const CREATE_DEVICE: CommandSpec = CommandSpec {
+    name: "create_device",
+    group: Group::Topology,
+    summary: "Makes a device.",
+    arguments: &[
+        number("devid", "Its number: digits only, never used before.").required(),
+        number("hostid", "Its host by number."),
+        text("hostname", "Its host by name, if `hostid` is not given."),
+        text("state", "`alive` (the default), `down`, `dead`, `readonly` or `drain`."),
+    ],
+    reply: &[],
+    errors: &[
+        ErrorCode::InvalidState,
+        ErrorCode::InvalidDevid,
+        ErrorCode::UnknownHostid,
+        ErrorCode::UnknownHost,
+        ErrorCode::BadArgs,
+        ErrorCode::ExistingDevid,
+    ],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
+
+pub const SET_STATE: CommandSpec = CommandSpec {
+    name: "set_state",
+    group: Group::Topology,
+    summary: "Changes the state of a device.",
+    arguments: &[
+        text("host", "Name of its host.").required(),
+        number("device", "Device id.").required(),
+        text("state", "`alive`, `down`, `dead`, `readonly` or `drain`; from `dead` to `alive` by way of `down`.")
+            .required(),
+    ],
+    reply: &[],
+    errors: &[ErrorCode::BadParams, ErrorCode::NoDevice, ErrorCode::HostMismatch, ErrorCode::StateTooHigh],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
+
+pub const SET_WEIGHT: CommandSpec = CommandSpec {
+    name: "set_weight",
+    group: Group::Topology,
+    summary: "Changes the weight of a device.",
+    arguments: &[
+        text("host", "Name of its host.").required(),
+        number("device", "Device id.").required(),
+        number("weight", "0 or more; missing: 0."),
+    ],
+    reply: &[],
+    errors: &[ErrorCode::BadParams, ErrorCode::NoDevice, ErrorCode::HostMismatch],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
+
+pub const GET_DEVICES: CommandSpec = CommandSpec {
+    name: "get_devices",
+    group: Group::Topology,
+    summary: "All devices, or one.",
+    arguments: &[number("devid", "Only this one.")],
+    reply: &[
+        pair("devices", "Number of devices."),
+        pair("dev<n>_devid", "Device id."),
+        pair("dev<n>_hostid", "Its host."),
+        pair("dev<n>_status", "Stored state."),
+        pair("dev<n>_weight", "Weight."),
+        pair("dev<n>_mb_total", "Size in MiB."),
+        pair("dev<n>_mb_used", "Used MiB."),
+        pair("dev<n>_mb_free", "Free MiB."),
+        pair("dev<n>_mb_asof", "Always empty."),
+        pair("dev<n>_observed_state", "`writeable`, `readable`, `unreachable`, or empty before the first look."),
+        pair("dev<n>_utilization", "Percent busy, as the storage node reports it."),
+        pair("dev<n>_reject_bad_md5", "1 if the storage node checks `Content-MD5`."),
+    ],
+    errors: &[],
+    notes: "Unknown values are empty.",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
 
 /// The argument of the state is `state`, not `status`.
 pub async fn create(query: &Query<'_>) -> CommandResult {

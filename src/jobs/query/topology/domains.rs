@@ -2,10 +2,55 @@
 
 use crate::jobs::query::Query;
 use crate::jobs::query::error::{CommandError, CommandResult};
+use crate::jobs::query::spec::{CommandSpec, Group, Origin, pair, text};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::{DeleteOutcome, StoreError, domains};
 use bstr::BString;
+
+pub const CREATE_DOMAIN: CommandSpec = CommandSpec {
+    name: "create_domain",
+    group: Group::Topology,
+    summary: "Makes a domain.",
+    arguments: &[text("domain", "Its name; `0` is none.").required()],
+    reply: &[pair("domain", "Its name.")],
+    errors: &[ErrorCode::NoDomain, ErrorCode::DomainExists],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
+
+pub const DELETE_DOMAIN: CommandSpec = CommandSpec {
+    name: "delete_domain",
+    group: Group::Topology,
+    summary: "Removes a domain that has no files and no classes but the default one.",
+    arguments: &[text("domain", "Its name.").required()],
+    reply: &[pair("domain", "Its name.")],
+    errors: &[ErrorCode::NoDomain, ErrorCode::DomainNotFound, ErrorCode::DomainHasFiles, ErrorCode::DomainHasClasses],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
+
+pub const GET_DOMAINS: CommandSpec = CommandSpec {
+    name: "get_domains",
+    group: Group::Topology,
+    summary: "All domains with their classes.",
+    arguments: &[],
+    reply: &[
+        pair("domains", "Number of domains."),
+        pair("domain<n>", "Name."),
+        pair("domain<n>classes", "Number of its classes."),
+        pair("domain<n>class<m>name", "Name of the class; the default class is always listed."),
+        pair("domain<n>class<m>replpolicy", "Replication policy."),
+        pair("domain<n>class<m>hashtype", "`MD5`, `SHA-1` or `NONE`."),
+        pair("domain<n>class<m>mindevcount", "Copies wanted."),
+    ],
+    errors: &[],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
 
 pub async fn create(query: &Query<'_>) -> CommandResult {
     let name: BString = query.args.truthy("domain").ok_or(ErrorCode::NoDomain)?.to_owned();

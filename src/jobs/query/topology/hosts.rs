@@ -5,11 +5,103 @@ use crate::cluster::host::Host;
 use crate::ids::HostId;
 use crate::jobs::query::Query;
 use crate::jobs::query::error::{CommandError, CommandResult};
+use crate::jobs::query::spec::{CommandSpec, Group, Origin, flag, number, pair, text};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::DeleteOutcome;
 use crate::store::hosts::{self, HostChanges};
 use bstr::ByteSlice;
+
+pub const CREATE_HOST: CommandSpec = CommandSpec {
+    name: "create_host",
+    group: Group::Topology,
+    summary: "Makes a host.",
+    arguments: &[
+        text("host", "Its name.").required(),
+        text("ip", "IP address.").required(),
+        text("hostip", "Another name for `ip`."),
+        number("port", "HTTP port of the storage node.").required(),
+        number("http_port", "Another name for `port`."),
+        number("getport", "HTTP port for reading; empty: `port`."),
+        number("http_get_port", "Another name for `getport`."),
+        text("altip", "Second address, for clients of the other zone."),
+        text("altmask", "Netmask of the clients that get `altip`."),
+        text("status", "`alive`, `down`, `dead` or `readonly`; default `down`."),
+        flag("update", "Change the host, as `update_host`."),
+    ],
+    reply: &[pair("hostid", "Its number."), pair("hostname", "Its name.")],
+    errors: &[
+        ErrorCode::NoHost,
+        ErrorCode::HostExists,
+        ErrorCode::HostNotFound,
+        ErrorCode::NoIp,
+        ErrorCode::NoPort,
+        ErrorCode::UnknownState,
+        ErrorCode::BadArgs,
+        ErrorCode::Dup,
+    ],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
+
+pub const UPDATE_HOST: CommandSpec = CommandSpec {
+    name: "update_host",
+    group: Group::Topology,
+    summary: "Changes the given fields of a host.",
+    arguments: &[
+        text("host", "Its name.").required(),
+        text("ip", "IP address."),
+        text("hostip", "Another name for `ip`."),
+        number("port", "HTTP port of the storage node."),
+        number("http_port", "Another name for `port`."),
+        number("getport", "HTTP port for reading; empty: `port`."),
+        number("http_get_port", "Another name for `getport`."),
+        text("altip", "Second address, for clients of the other zone."),
+        text("altmask", "Netmask of the clients that get `altip`."),
+        text("status", "`alive`, `down`, `dead` or `readonly`."),
+        flag("update", "Change the host, as `update_host`."),
+    ],
+    reply: &[pair("hostid", "Its number."), pair("hostname", "Its name.")],
+    errors: &[ErrorCode::NoHost, ErrorCode::HostNotFound, ErrorCode::UnknownState, ErrorCode::BadArgs, ErrorCode::Dup],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
+
+pub const DELETE_HOST: CommandSpec = CommandSpec {
+    name: "delete_host",
+    group: Group::Topology,
+    summary: "Removes a host that has no devices.",
+    arguments: &[text("host", "Its name.").required()],
+    reply: &[],
+    errors: &[ErrorCode::UnknownHost, ErrorCode::HostNotEmpty],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
+
+pub const GET_HOSTS: CommandSpec = CommandSpec {
+    name: "get_hosts",
+    group: Group::Topology,
+    summary: "All hosts, or one.",
+    arguments: &[number("hostid", "Only this one.")],
+    reply: &[
+        pair("hosts", "Number of hosts."),
+        pair("host<n>_hostid", "Number."),
+        pair("host<n>_status", "Stored state."),
+        pair("host<n>_hostname", "Name."),
+        pair("host<n>_hostip", "IP address."),
+        pair("host<n>_http_port", "HTTP port."),
+        pair("host<n>_http_get_port", "HTTP port for reading, empty if none."),
+        pair("host<n>_altip", "Second address."),
+        pair("host<n>_altmask", "Netmask of the clients that get it."),
+    ],
+    errors: &[],
+    notes: "",
+    origin: Origin::Reference,
+    is_intercepted: false,
+};
 
 /// `update` is also an argument: `create_host update=1` behaves as `update_host`.
 pub async fn create_or_update(query: &Query<'_>, update: bool) -> CommandResult {
