@@ -7,6 +7,7 @@ use actix::{Actor, Addr, Context, Handler, Message};
 use mogilefs::cluster::ClusterView;
 use mogilefs::job_kind::JobKind;
 use mogilefs::logging;
+use mogilefs::logging::watch::WatchBus;
 use mogilefs::metrics::Metrics;
 use mogilefs::notices::RefreshCluster;
 use mogilefs::settings::Settings;
@@ -260,6 +261,7 @@ async fn supervised(host: Option<u16>) -> Supervised {
         view: ClusterView::default(),
         metrics: Metrics::default(),
         log: logging::discard(),
+        watch_bus: WatchBus::new(),
         stopped: stopped_sender,
     })
     .start();
