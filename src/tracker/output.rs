@@ -127,3 +127,94 @@ impl<'a> Output<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logging;
+    use crate::logging::watch::WatchBus;
+    use slog::Drain as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
+        (client, listener.accept().await.expect("accepted").0)
+    }
+
+    fn output(stream: &mut TcpStream) -> Output<'_> {
+        let peer = stream.peer_addr().expect("connected");
+        Output::new(stream.split().1, WRITE_TIMEOUT, peer, logging::discard())
+    }
+
+    /// A bus, and a logger that shows everything on it.
+    fn bus() -> (WatchBus, Logger) {
+        let bus = WatchBus::new();
+        let sink = slog_term::FullFormat::new(slog_term::PlainSyncDecorator::new(io::sink())).build();
+        let log = bus.attach(Logger::root(sink.ignore_res(), slog::o!()));
+        (bus, log)
+    }
+
+    /// A watcher that falls behind loses the oldest lines and is told how many.
+    #[tokio::test]
+    async fn a_slow_watcher_is_told_what_it_lost() {
+        let (mut client, mut server) = pair().await;
+        let (bus, log) = bus();
+        let mut watch = Some(bus.watch());
+        for number in 0..3000 {
+            slog::info!(log, "line {number}");
+        }
+        {
+            let output = output(&mut server);
+            let passed = tokio::time::timeout(Duration::from_millis(200), output.pass_on(&mut watch)).await;
+            assert!(passed.is_err(), "it goes on");
+            output.write(b"OK \r\n").await.expect("written");
+        }
+        server.shutdown().await.expect("closed");
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.expect("read");
+        let lines: Vec<&str> = text.split_terminator("\r\n").collect();
+        let lost: usize = lines[0]
+            .strip_prefix(":: ")
+            .and_then(|text| text.split(' ').next())
+            .and_then(|count| count.parse().ok())
+            .expect("a number");
+        assert_eq!(lines[0], format!(":: {lost} lines lost: this watcher is too slow"));
+        assert_eq!(lines[1], format!(":: line {lost}"), "then the next one in order");
+        assert_eq!(lines.len(), 3000 - lost + 2);
+        assert_eq!(lines[lines.len() - 1], "OK ");
+    }
+
+    /// Conformance 309: the clock starts with the last progress. A watcher is cut off as any other reader.
+    #[tokio::test]
+    async fn who_takes_nothing_is_cut_off_after_the_write_timeout() {
+        for watches in [false, true] {
+            let (_client, mut server) = pair().await;
+            let (bus, log) = bus();
+            let output = output(&mut server);
+            let begun = Instant::now();
+            tokio::time::pause();
+            let error = if watches {
+                let mut watch = Some(bus.watch());
+                let chatter = async {
+                    loop {
+                        slog::info!(log, "{}", "x".repeat(4000));
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                };
+                tokio::select! {
+                    error = output.pass_on(&mut watch) => error,
+                    () = chatter => unreachable!("it talks on"),
+                }
+            } else {
+                output.write(&vec![0; 64 << 20]).await.expect_err("nobody reads")
+            };
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "watches: {watches}");
+            assert!(begun.elapsed() >= WRITE_TIMEOUT, "watches: {watches}");
+            tokio::time::resume();
+        }
+    }
+}

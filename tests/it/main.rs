@@ -9,3 +9,5 @@ mod bad_input;
 mod conformance;
 mod recovery;
 mod replication;
+mod traffic;
+mod watching;
