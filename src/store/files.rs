@@ -3,15 +3,16 @@
 //! Changes of a key are whole here: the file that goes is queued for deletion in the same change in which the new one
 //! comes (D1, D8, D9).
 
-use super::connection::StoreConnection;
+use super::connection::{Backend, StoreConnection};
 use super::error::{StoreError, StoreResult};
 use super::schema::{class, domain, file, file_on};
-use super::types::{Int, Key, KeyLike, above_prefix, prefix_pattern};
+use super::types::{Int, Key, KeyIn, KeyLike, above_prefix, prefix_pattern};
 use super::{checksums, file_on as locations, queues, tempfiles};
 use crate::ids::{ClassId, DevId, Dmid, Fid};
 use bstr::{BStr, BString};
 use diesel::dsl::exists;
 use diesel::prelude::*;
+use std::collections::HashMap;
 
 /// One row of `file`.
 #[derive(Clone, Debug, PartialEq, Eq, Queryable)]
@@ -59,6 +60,52 @@ pub fn locate(conn: &mut StoreConnection, dmid: Dmid, dkey: &BStr) -> StoreResul
         .select((columns!(), file_on::devid.nullable()));
     let rows: Vec<Located> = each!(conn, c => query.load(c))?;
     Ok(gather(rows))
+}
+
+/// [`locate`] for each of the keys, in their order.
+///
+/// Servers are asked once for all. What a row's key answers to is decided by its bytes there; a key that got none so is
+/// looked up by itself, because the database may know it in another spelling.
+pub fn locate_many(
+    conn: &mut StoreConnection,
+    dmid: Dmid,
+    keys: &[&BStr],
+) -> StoreResult<Vec<Option<(FileRow, Vec<DevId>)>>> {
+    let by_key = match conn.backend() {
+        Backend::Sqlite => HashMap::new(),
+        Backend::Mysql | Backend::Postgres => located_by_key(conn, dmid, keys)?,
+    };
+    let located = keys.iter().map(|&key| match by_key.get(key) {
+        Some(found) => Ok(Some(found.clone())),
+        None => match locate(conn, dmid, key) {
+            // A key that this database cannot hold leads nowhere.
+            Err(StoreError::InvalidValue(_)) => Ok(None),
+            found => found,
+        },
+    });
+    located.collect()
+}
+
+fn located_by_key(
+    conn: &mut StoreConnection,
+    dmid: Dmid,
+    keys: &[&BStr],
+) -> StoreResult<HashMap<BString, (FileRow, Vec<DevId>)>> {
+    let keys: Vec<Key> = keys.iter().filter_map(|key| conn.key(key).ok()).collect();
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let query = file::table
+        .left_join(file_on::table)
+        .filter(file::dmid.eq(dmid))
+        .filter(KeyIn { keys })
+        .select((columns!(), file_on::devid.nullable()));
+    let rows: Vec<Located> = each!(conn, c => query.load(c))?;
+    let mut by_key: HashMap<BString, (FileRow, Vec<DevId>)> = HashMap::new();
+    for (row, devid) in rows {
+        by_key.entry(row.dkey.clone()).or_insert_with(|| (row, Vec::new())).1.extend(devid);
+    }
+    Ok(by_key)
 }
 
 /// The file of this number and the devices that have it, in no order.

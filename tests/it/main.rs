@@ -4,6 +4,7 @@
 
 mod support;
 
+mod additions;
 mod admin;
 mod bad_input;
 mod conformance;
