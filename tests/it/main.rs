@@ -8,5 +8,6 @@ mod additions;
 mod admin;
 mod bad_input;
 mod conformance;
+mod random_requests;
 mod recovery;
 mod replication;
