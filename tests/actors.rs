@@ -8,6 +8,8 @@ use mogilefs::clock::new_chance;
 use mogilefs::cluster::ClusterView;
 use mogilefs::job_kind::JobKind;
 use mogilefs::jobs::context::JobContext;
+use mogilefs::jobs::copy_notices::CopyNotices;
+use mogilefs::jobs::doubtful_copies::DoubtfulCopies;
 use mogilefs::jobs::extensions::Extensions;
 use mogilefs::logging;
 use mogilefs::logging::watch::WatchBus;
@@ -380,6 +382,8 @@ fn mortal_query_workers(store: &Store, settings: &Settings) -> (WorkerPool<Query
                 metrics: Metrics::default(),
                 log: log.clone(),
                 extensions: Extensions::enable(&[]).map_err(StoreError::Other)?,
+                copy_notices: CopyNotices::default(),
+                doubtful_copies: DoubtfulCopies::default(),
                 chance: RefCell::new(new_chance()),
                 wake_jobs: nobody.clone().recipient(),
                 refresh_cluster: nobody.clone().recipient(),
