@@ -440,6 +440,6 @@ async fn a_request_that_a_dead_worker_had_begun_is_not_repeated() {
     assert_eq!(reply().await, "ERR failure Operation+failed 2");
     let born = workers.wait_for(|workers| workers.iter().all(|worker| worker.addr.connected())).await;
     drop(born.expect("pool lives"));
-    assert_eq!(reply().await, "OK callid=3", "it had not begun: a new worker does it");
+    assert_eq!(reply().await, "OK domain=once&callid=3", "it had not begun: a new worker does it");
     assert_eq!(threads.lock().expect("lock").len(), 2);
 }

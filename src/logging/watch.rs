@@ -35,7 +35,7 @@ impl WatchBus {
         self.lines.subscribe()
     }
 
-    /// A logger that logs as `log` does, and shows to watchers what its level lets through.
+    /// A logger that logs as `log` does, and shows its records to watchers: those for debugging only if they are logged.
     pub fn attach(&self, log: Logger) -> Logger {
         Logger::root(Tee { log, bus: AssertUnwindSafe(self.clone()) }, o!())
     }
@@ -57,14 +57,13 @@ impl Drain for Tee {
     type Err = Never;
 
     fn log(&self, record: &Record, values: &OwnedKVList) -> Result<(), Never> {
-        if !self.log.is_enabled(record.level()) {
-            return Ok(());
-        }
-        if self.bus.lines.receiver_count() > 0 {
+        let is_logged = self.log.is_enabled(record.level());
+        // Watchers see all but what is for debugging, however little is written to the log.
+        if (is_logged || record.level().is_at_least(Level::Info)) && self.bus.lines.receiver_count() > 0 {
             // The last watcher may have left meanwhile.
             let _unseen = self.bus.lines.send(line(record, values).into_bytes().into());
         }
-        Drain::log(&self.log, record, values)
+        if is_logged { Drain::log(&self.log, record, values) } else { Ok(()) }
     }
 
     fn is_enabled(&self, level: Level) -> bool {
@@ -191,10 +190,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_level_holds_back_is_not_shown() {
+    fn records_for_debugging_are_shown_if_they_are_logged() {
         let seen = lines(Level::Warning, |log| {
-            slog::info!(log, "quiet");
-            slog::warn!(log, "loud");
+            slog::debug!(log, "quiet");
+            slog::info!(log, "loud");
         });
         assert_eq!(seen, [":: loud\r\n"]);
     }

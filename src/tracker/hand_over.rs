@@ -47,15 +47,19 @@ impl Current {
         self.arrival.get()
     }
 
+    /// The first request that no worker has begun.
+    fn first_waiting(&self) -> usize {
+        self.progress.borrow().begun().max(self.done.get())
+    }
+
     /// How many requests no worker has begun.
     pub fn waiting_count(&self) -> usize {
-        self.lines.borrow().len().saturating_sub(self.progress.borrow().begun())
+        self.lines.borrow().len().saturating_sub(self.first_waiting())
     }
 
     /// Shows the requests that no worker has begun.
     pub fn for_each_waiting(&self, show: impl FnMut(&[u8])) {
-        let begun = self.progress.borrow().begun();
-        self.lines.borrow().iter_from(begun).for_each(show);
+        self.lines.borrow().iter_from(self.first_waiting()).for_each(show);
     }
 
     /// Is a request being carried out?

@@ -137,6 +137,10 @@ fn want_nobody_and_somebody_again() {
         assert_eq!(session.console(&format!("!want 0 {job}")), [format!("Now desiring 0 children doing '{job}'.\r\n")]);
         eventually(&format!("no {job}"), || (count(&mut session, job) == 0).then_some(()));
         assert!(session.console("!jobs").contains(&format!("{job} pids \r\n")), "one blank after pids");
+        if job == "monitor" {
+            // 2.73 would not answer.
+            assert_eq!(session.ask("clear_cache callid=0"), "OK callid=0");
+        }
         session.console(&format!("!want 1 {job}"));
         eventually(&format!("a {job}"), || (count(&mut session, job) == 1).then_some(()));
     }
@@ -240,6 +244,11 @@ fn queue_shows_the_oldest_request_first() {
     let (tracker, mut console) = ready(&database, &[]);
     let mut clients = [tracker.session(), tracker.session(), tracker.session()];
     clients.iter_mut().for_each(|client| assert_eq!(client.ask("noop"), "OK "));
+    let without_worker = |console: &mut Session| {
+        let stats = console.console("!stats");
+        if stats.iter().any(|line| line.starts_with("times_out")) { number(&stats, "times_out_of_qworkers") } else { 0 }
+    };
+    let before = without_worker(&mut console);
     console.console("!want 0 queryworker");
     eventually("no query worker", || (number(&console.console("!jobs"), "queryworker count") == 0).then_some(()));
     let mut waiting = Vec::new();
@@ -248,9 +257,8 @@ fn queue_shows_the_oldest_request_first() {
         waiting.push(format!("127.0.0.1 noop n={number}\r\n"));
         eventually("it waits", || (console.console("!pending") == waiting).then_some(()));
     }
-    let stats = console.console("!stats");
-    assert_eq!(number(&stats, "pending_queries"), 3);
-    assert_eq!(number(&stats, "times_out_of_qworkers"), 3, "none found a worker");
+    assert_eq!(number(&console.console("!stats"), "pending_queries"), 3);
+    assert_eq!(without_worker(&mut console), before + 3, "none found a worker");
     console.console("!want 1 queryworker");
     clients.iter_mut().for_each(|client| assert_eq!(client.line(), "OK "));
 }
