@@ -98,7 +98,8 @@ fn line(record: &Record, values: &OwnedKVList) -> String {
         }
     }
     if text.len() > LINE_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(LINE_BYTES_MAX));
+        let end = (0..=LINE_BYTES_MAX).rev().find(|&end| text.is_char_boundary(end));
+        text.truncate(end.unwrap_or(0));
     }
     let mut text = text.replace(['\r', '\n'], " ");
     text.push_str("\r\n");
@@ -114,7 +115,7 @@ struct Origin {
 
 impl Serializer for Origin {
     fn emit_arguments(&mut self, key: Key, value: &fmt::Arguments<'_>) -> slog::Result {
-        let place = match key.as_ref() {
+        let place = match key {
             "job" => &mut self.job,
             "worker" => &mut self.worker,
             _ => return Ok(()),
