@@ -18,7 +18,9 @@ pub const SPEC: CommandSpec = CommandSpec {
     arguments: &[],
     reply: &[],
     errors: &[ErrorCode::FsckRunning, ErrorCode::RebalRunning, ErrorCode::Db],
-    notes: "After a finished check only files added since are checked; for all of them, send `fsck_reset` first.",
+    notes: "After a finished check only files added since are checked; for all of them, send `fsck_reset` first.\n\n\
+            This version has no fsck job yet: the settings are written, and a tracker of 2.73 that shares the database \
+            and the host name of this one carries the check out.",
     origin: Origin::Reference,
     is_intercepted: false,
 };

@@ -1,4 +1,4 @@
-//! `fsck_status`: is a fsck running, how far is it, and what did it find.
+//! `fsck_status`: whether a fsck runs, how far it is, and what it found.
 
 use crate::jobs::fsck::{self, field};
 use crate::jobs::query::Query;
@@ -10,7 +10,7 @@ use crate::store::{db_unixtime, fsck_log, server_settings};
 pub const SPEC: CommandSpec = CommandSpec {
     name: "fsck_status",
     group: Group::Fsck,
-    summary: "Is a check running, how far is it, and what did it find?",
+    summary: "Whether a check runs, how far it is, and what it found.",
     arguments: &[],
     reply: &[
         pair("running", "1 while files are taken for checking, else 0."),

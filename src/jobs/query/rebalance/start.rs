@@ -21,7 +21,9 @@ pub const SPEC: CommandSpec = CommandSpec {
     arguments: &[],
     reply: &[pair("state", "How far it is: `name=value` words.")],
     errors: &[ErrorCode::RebalRunning, ErrorCode::FsckRunning, ErrorCode::NoRebalPolicy],
-    notes: "The sources are chosen here, once; the destinations are chosen anew as long as it runs.",
+    notes: "The sources are chosen here, once; the destinations are chosen anew as long as it runs.\n\n\
+            This version has no rebalance job yet: the settings are written, and a tracker of 2.73 that shares the \
+            database and the host name of this one carries the rebalance out.",
     origin: Origin::Reference,
     is_intercepted: false,
 };
