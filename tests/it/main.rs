@@ -4,9 +4,11 @@
 
 mod support;
 
+mod additions;
 mod admin;
 mod bad_input;
 mod conformance;
 mod maintenance;
+mod random_requests;
 mod recovery;
 mod replication;

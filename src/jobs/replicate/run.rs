@@ -291,6 +291,7 @@ impl<'a> Replication<'a> {
         if new_checksum.is_some() {
             self.known_checksum = new_checksum;
         }
+        self.ctx.copy_notices.tell(fid);
         self.ctx.metrics.files_replicated.add(1);
         Ok(())
     }
