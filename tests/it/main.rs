@@ -8,6 +8,7 @@ mod additions;
 mod admin;
 mod bad_input;
 mod conformance;
+mod defects;
 mod maintenance;
 mod random_requests;
 mod recovery;
