@@ -9,6 +9,7 @@ mod admin;
 mod bad_input;
 mod conformance;
 mod defects;
+mod maintenance;
 mod random_requests;
 mod recovery;
 mod replication;
