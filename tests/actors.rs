@@ -398,10 +398,10 @@ impl Handler<RefreshCluster> for Nobody {
 }
 
 impl Handler<AwaitMonitorRound> for Nobody {
-    type Result = ResponseFuture<()>;
+    type Result = ResponseFuture<bool>;
 
     fn handle(&mut self, _: AwaitMonitorRound, _ctx: &mut Self::Context) -> Self::Result {
-        Box::pin(std::future::ready(()))
+        Box::pin(std::future::ready(true))
     }
 }
 
