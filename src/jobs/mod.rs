@@ -7,5 +7,6 @@ pub mod context;
 pub mod delete;
 pub mod extensions;
 pub mod monitor;
+pub mod path_cache;
 pub mod query;
 pub mod replicate;

@@ -14,6 +14,8 @@ use crate::cluster::ClusterView;
 use crate::job_kind::JobKind;
 use crate::jobs::context::JobContext;
 use crate::jobs::extensions::Extensions;
+use crate::jobs::path_cache::PathCache;
+use crate::memcached;
 use crate::metrics::Metrics;
 use crate::node_client::NodeClient;
 use crate::notices::{RefreshCluster, WakeJobs};
@@ -188,6 +190,8 @@ impl Supervisor {
     fn context_opener(&self, ctx: &mut Context<Self>) -> OpenContext {
         let (store, settings) = (self.config.store.clone(), self.config.settings.clone());
         let (view, metrics, log) = (self.config.view.clone(), self.config.metrics.clone(), self.config.log.clone());
+        let pause = Duration::from_millis(settings.memcached.pause_after_failure_ms);
+        let memcached = memcached::Servers::new(pause, log.clone());
         let wake_jobs: Recipient<WakeJobs> = ctx.address().recipient();
         let refresh_cluster: Recipient<RefreshCluster> = ctx.address().recipient();
         Arc::new(move || {
@@ -199,6 +203,7 @@ impl Supervisor {
                 metrics: metrics.clone(),
                 log: log.clone(),
                 extensions: Extensions::enable(&settings.extensions.enabled).map_err(StoreError::Other)?,
+                path_cache: PathCache::new(memcached.clone(), settings.clone(), metrics.clone()),
                 chance: RefCell::new(new_chance()),
                 wake_jobs: wake_jobs.clone(),
                 refresh_cluster: refresh_cluster.clone(),

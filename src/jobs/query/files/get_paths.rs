@@ -4,6 +4,7 @@ use crate::cluster::device::DeviceView;
 use crate::cluster::device_state::DeviceStatus;
 use crate::cluster::placement;
 use crate::ids::{DevId, Fid};
+use crate::jobs::path_cache::Location;
 use crate::jobs::query::Query;
 use crate::jobs::query::error::CommandResult;
 use crate::jobs::query::spec::{CommandSpec, DOMAIN, Group, KEY, Origin, flag, number, pair};
@@ -37,11 +38,13 @@ const PATHS_MIN: i64 = 2;
 pub async fn handle(query: &Query<'_>) -> CommandResult {
     let dmid = query.domain()?.dmid;
     let key = query.key()?;
-    let found = query.ctx.session.read(|conn| files::locate(conn, dmid, key))?;
-    let (file, devids) = found.ok_or(ErrorCode::UnknownKey)?;
+    let read = || query.ctx.session.read(|conn| files::locate(conn, dmid, key));
+    let noverify = query.args.flag("noverify");
+    let found = query.ctx.path_cache.locate(&query.ctx.view, (dmid, key), noverify, read).await?;
+    let Location { fid, devids, length } = found.ok_or(ErrorCode::UnknownKey)?;
     let mut ordered = placement::order_for_reading(&query.cluster, &devids, &mut query.ctx.chance.borrow_mut());
     query.ctx.extensions.order_for_reading(query, &mut ordered);
-    let paths = readable_paths(query, file.fid, file.length, &ordered).await;
+    let paths = readable_paths(query, fid, length.filter(|_| !noverify), &ordered).await;
     let mut pairs = Pairs::new();
     pairs.push_display("paths", paths.len());
     for (n, path) in (1..).zip(&paths) {
@@ -50,17 +53,18 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
     Ok(pairs)
 }
 
-/// Steps 4–6 of protocol.md, "get_paths": the first path is verified unless `noverify`, drained devices come last, and
-/// an unreadable device is better than nothing.
-async fn readable_paths(query: &Query<'_>, fid: Fid, length: i64, ordered: &[DevId]) -> Vec<String> {
+/// Steps 4–6 of protocol.md, "get_paths": the first path is verified if its length is given, drained devices come last,
+/// and an unreadable device is better than nothing.
+async fn readable_paths(query: &Query<'_>, fid: Fid, length: Option<i64>, ordered: &[DevId]) -> Vec<String> {
     let wanted = usize::try_from(query.args.int("pathcount").max(PATHS_MIN)).unwrap_or(usize::MAX);
-    let noverify = query.args.flag("noverify");
     let (mut accepted, mut drained, mut fallback) = (Vec::new(), Vec::new(), None);
     for device in ordered.iter().filter_map(|&devid| query.cluster.device(devid)) {
         let url = device.read_url(fid, query.zone);
         if !device.may_be_read() {
             fallback = Some(url);
-        } else if !noverify && accepted.is_empty() && !is_whole(query, &device, fid, length).await {
+        } else if let Some(length) = length.filter(|_| accepted.is_empty())
+            && !is_whole(query, &device, fid, length).await
+        {
             continue;
         } else if device.device.status == DeviceStatus::Drain {
             drained.push(url);
