@@ -7,5 +7,6 @@ mod support;
 mod admin;
 mod bad_input;
 mod conformance;
+mod memcached;
 mod recovery;
 mod replication;
