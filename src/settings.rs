@@ -70,6 +70,7 @@ pub struct StorageSettings {
     pub copy_stall_timeout_ms: u64,
     pub idle_connections_per_node: usize,
     pub side_channel_port: u16,
+    pub bad_path_demotion_secs: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

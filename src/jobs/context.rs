@@ -2,6 +2,8 @@
 //!
 //! A context belongs to one worker thread. It knows no actor: what has to be told upward goes through recipients.
 
+use super::copy_notices::CopyNotices;
+use super::doubtful_copies::DoubtfulCopies;
 use super::extensions::Extensions;
 use super::path_cache::{PathCache, PathChange};
 use crate::clock::Chance;
@@ -27,6 +29,8 @@ pub struct JobContext {
     pub metrics: Metrics,
     pub log: Logger,
     pub extensions: Extensions,
+    pub copy_notices: CopyNotices,
+    pub doubtful_copies: DoubtfulCopies,
     pub path_cache: PathCache,
     pub chance: RefCell<Chance>,
     pub wake_jobs: Recipient<WakeJobs>,

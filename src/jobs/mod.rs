@@ -4,7 +4,9 @@
 
 pub mod backoff;
 pub mod context;
+pub mod copy_notices;
 pub mod delete;
+pub mod doubtful_copies;
 pub mod extensions;
 pub mod monitor;
 pub mod path_cache;

@@ -9,7 +9,7 @@ use crate::ids::{DevId, Dmid, Fid};
 use crate::memcached::{Client, Found, Servers, Unavailable, WireKey, parse_addresses};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
-use crate::store::files::FileRow;
+use crate::store::files::{FileRow, LocatedFile};
 use crate::store::{Backend, Session, StoreResult, files};
 use bstr::{BStr, BString};
 use std::cell::RefCell;
@@ -40,8 +40,8 @@ pub struct Location {
     pub length: Option<i64>,
 }
 
-impl From<(FileRow, Vec<DevId>)> for Location {
-    fn from((file, devids): (FileRow, Vec<DevId>)) -> Self {
+impl From<LocatedFile> for Location {
+    fn from((file, devids): LocatedFile) -> Self {
         Self { fid: file.fid, devids, length: Some(file.length) }
     }
 }
@@ -115,7 +115,7 @@ impl PathCache {
         view: &ClusterView,
         (dmid, dkey): (Dmid, &BStr),
         may_be_cached: bool,
-        read: impl FnOnce() -> StoreResult<Option<(FileRow, Vec<DevId>)>>,
+        read: impl FnOnce() -> StoreResult<Option<LocatedFile>>,
     ) -> StoreResult<Option<Location>> {
         let Some(active) = self.active(view) else { return Ok(read()?.map(Location::from)) };
         let key = active.key(dmid, dkey);

@@ -3,15 +3,16 @@
 //! Changes of a key are whole here: the file that goes is queued for deletion in the same change in which the new one
 //! comes (D1, D8, D9).
 
-use super::connection::StoreConnection;
+use super::connection::{Backend, StoreConnection};
 use super::error::{StoreError, StoreResult};
 use super::schema::{class, domain, file, file_on};
-use super::types::{Int, Key, KeyLike, above_prefix, prefix_pattern};
+use super::types::{Int, Key, KeyIn, KeyLike, above_prefix, prefix_pattern};
 use super::{checksums, file_on as locations, queues, tempfiles};
 use crate::ids::{ClassId, DevId, Dmid, Fid};
 use bstr::{BStr, BString};
 use diesel::dsl::exists;
 use diesel::prelude::*;
+use std::collections::HashMap;
 
 /// One row of `file`.
 #[derive(Clone, Debug, PartialEq, Eq, Queryable)]
@@ -46,11 +47,14 @@ pub fn find_by_fid(conn: &mut StoreConnection, fid: Fid) -> StoreResult<Option<F
     Ok(each!(conn, c => query.first(c).optional())?)
 }
 
+/// A file and the devices that have it, in no order.
+pub type LocatedFile = (FileRow, Vec<DevId>);
+
 /// One row per location, or a single one without.
 type Located = (FileRow, Option<DevId>);
 
 /// The file under this key and the devices that have it, in no order: one query (C103).
-pub fn locate(conn: &mut StoreConnection, dmid: Dmid, dkey: &BStr) -> StoreResult<Option<(FileRow, Vec<DevId>)>> {
+pub fn locate(conn: &mut StoreConnection, dmid: Dmid, dkey: &BStr) -> StoreResult<Option<LocatedFile>> {
     let key = conn.key(dkey)?;
     let query = file::table
         .left_join(file_on::table)
@@ -61,15 +65,57 @@ pub fn locate(conn: &mut StoreConnection, dmid: Dmid, dkey: &BStr) -> StoreResul
     Ok(gather(rows))
 }
 
+/// [`locate`] for each of the keys, in their order.
+///
+/// Servers are asked once for all. What a row's key answers to is decided by its bytes there; a key that got none so is
+/// looked up by itself, because the database may know it in another spelling.
+pub fn locate_many(conn: &mut StoreConnection, dmid: Dmid, keys: &[&BStr]) -> StoreResult<Vec<Option<LocatedFile>>> {
+    let by_key = match conn.backend() {
+        Backend::Sqlite => HashMap::new(),
+        Backend::Mysql | Backend::Postgres => located_by_key(conn, dmid, keys)?,
+    };
+    let located = keys.iter().map(|&key| match by_key.get(key) {
+        Some(found) => Ok(Some(found.clone())),
+        None => match locate(conn, dmid, key) {
+            // A key that this database cannot hold leads nowhere.
+            Err(StoreError::InvalidValue(_)) => Ok(None),
+            found => found,
+        },
+    });
+    located.collect()
+}
+
+fn located_by_key(
+    conn: &mut StoreConnection,
+    dmid: Dmid,
+    keys: &[&BStr],
+) -> StoreResult<HashMap<BString, LocatedFile>> {
+    let keys: Vec<Key> = keys.iter().filter_map(|key| conn.key(key).ok()).collect();
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let query = file::table
+        .left_join(file_on::table)
+        .filter(file::dmid.eq(dmid))
+        .filter(KeyIn { keys })
+        .select((columns!(), file_on::devid.nullable()));
+    let rows: Vec<Located> = each!(conn, c => query.load(c))?;
+    let mut by_key: HashMap<BString, LocatedFile> = HashMap::new();
+    for (row, devid) in rows {
+        by_key.entry(row.dkey.clone()).or_insert_with(|| (row, Vec::new())).1.extend(devid);
+    }
+    Ok(by_key)
+}
+
 /// The file of this number and the devices that have it, in no order.
-pub fn with_devids_by_fid(conn: &mut StoreConnection, fid: Fid) -> StoreResult<Option<(FileRow, Vec<DevId>)>> {
+pub fn with_devids_by_fid(conn: &mut StoreConnection, fid: Fid) -> StoreResult<Option<LocatedFile>> {
     let query =
         file::table.left_join(file_on::table).filter(file::fid.eq(fid)).select((columns!(), file_on::devid.nullable()));
     let rows: Vec<Located> = each!(conn, c => query.load(c))?;
     Ok(gather(rows))
 }
 
-fn gather(rows: Vec<Located>) -> Option<(FileRow, Vec<DevId>)> {
+fn gather(rows: Vec<Located>) -> Option<LocatedFile> {
     let mut devids = Vec::with_capacity(rows.len());
     let mut found = None;
     for (row, devid) in rows {

@@ -389,6 +389,49 @@ key_like_fragment!(Mysql);
 #[cfg(feature = "postgres")]
 key_like_fragment!(Pg);
 
+/// `file.dkey IN (…)`, for as many keys as there are. At least one, or the database refuses it.
+#[derive(Clone, Debug)]
+pub struct KeyIn {
+    pub keys: Vec<Key>,
+}
+
+impl Expression for KeyIn {
+    type SqlType = diesel::sql_types::Bool;
+}
+
+impl<QS> AppearsOnTable<QS> for KeyIn {}
+
+impl<QS> SelectableExpression<QS> for KeyIn {}
+
+impl<GB> ValidGrouping<GB> for KeyIn {
+    type IsAggregate = is_aggregate::Never;
+}
+
+/// Each number of keys is another statement.
+impl QueryId for KeyIn {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<DB: DieselBackend> QueryFragment<DB> for KeyIn
+where
+    Key: QueryFragment<DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        // Statements of every length would fill the cache.
+        out.unsafe_to_cache_prepared();
+        out.push_identifier("file")?;
+        out.push_sql(".");
+        out.push_identifier("dkey")?;
+        for (n, key) in self.keys.iter().enumerate() {
+            out.push_sql(if n == 0 { " IN (" } else { ", " });
+            key.walk_ast(out.reborrow())?;
+        }
+        out.push_sql(")");
+        Ok(())
+    }
+}
+
 /// The number of locations of a file, as a subquery.
 #[derive(Clone, Copy, Debug)]
 pub struct CopyCount(pub Fid);

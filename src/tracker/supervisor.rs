@@ -13,6 +13,8 @@ use crate::clock::new_chance;
 use crate::cluster::ClusterView;
 use crate::job_kind::JobKind;
 use crate::jobs::context::JobContext;
+use crate::jobs::copy_notices::CopyNotices;
+use crate::jobs::doubtful_copies::DoubtfulCopies;
 use crate::jobs::extensions::Extensions;
 use crate::jobs::path_cache::PathCache;
 use crate::memcached;
@@ -190,6 +192,7 @@ impl Supervisor {
     fn context_opener(&self, ctx: &mut Context<Self>) -> OpenContext {
         let (store, settings) = (self.config.store.clone(), self.config.settings.clone());
         let (view, metrics, log) = (self.config.view.clone(), self.config.metrics.clone(), self.config.log.clone());
+        let (copy_notices, doubtful_copies) = (CopyNotices::default(), DoubtfulCopies::default());
         let pause = Duration::from_millis(settings.memcached.pause_after_failure_ms);
         let memcached = memcached::Servers::new(pause, log.clone());
         let wake_jobs: Recipient<WakeJobs> = ctx.address().recipient();
@@ -203,6 +206,8 @@ impl Supervisor {
                 metrics: metrics.clone(),
                 log: log.clone(),
                 extensions: Extensions::enable(&settings.extensions.enabled).map_err(StoreError::Other)?,
+                copy_notices: copy_notices.clone(),
+                doubtful_copies: doubtful_copies.clone(),
                 path_cache: PathCache::new(memcached.clone(), settings.clone(), metrics.clone()),
                 chance: RefCell::new(new_chance()),
                 wake_jobs: wake_jobs.clone(),

@@ -4,9 +4,12 @@
 
 mod support;
 
+mod additions;
 mod admin;
 mod bad_input;
 mod conformance;
+mod defects;
 mod memcached;
+mod random_requests;
 mod recovery;
 mod replication;

@@ -101,6 +101,7 @@ commands! { |query|
     "file_debug", files::file_debug::SPEC => files::file_debug::handle(query);
     "delete", files::delete::SPEC => files::delete::handle(query).await;
     "rename", files::rename::SPEC => files::rename::handle(query).await;
+    "bad_path", files::bad_path::SPEC => files::bad_path::handle(query).await;
     "list_keys", files::list_keys::SPEC => files::list_keys::handle(query);
     "list_fids", files::list_fids::SPEC => files::list_fids::handle(query);
     "updateclass", files::updateclass::SPEC => files::updateclass::handle(query).await;

@@ -290,6 +290,7 @@ impl Replication<'_> {
         if new_checksum.is_some() {
             self.known_checksum = new_checksum;
         }
+        self.ctx.copy_notices.tell(fid);
         self.ctx.metrics.files_replicated.add(1);
         Ok(())
     }

@@ -26,6 +26,22 @@ pub struct TodoRow {
     pub arg: Option<String>,
 }
 
+/// Puts a fid into the queue, due at once; a row that is there already becomes due at once.
+pub fn enqueue_now(conn: &mut StoreConnection, fid: Fid, kind: i64) -> StoreResult<()> {
+    let row = (
+        file_to_queue::fid.eq(fid),
+        file_to_queue::kind.eq(Int(kind)),
+        file_to_queue::nexttry.eq(Int(0)),
+        file_to_queue::failcount.eq(Int(0)),
+        file_to_queue::flags.eq(Int(0)),
+    );
+    if insert_new!(conn, file_to_queue::table, row)? == 0 {
+        let there = file_to_queue::table.filter(file_to_queue::fid.eq(fid)).filter(file_to_queue::kind.eq(Int(kind)));
+        each!(conn, c => diesel::update(there).set(file_to_queue::nexttry.eq(Int(0))).execute(c))?;
+    }
+    Ok(())
+}
+
 /// The row of a fid and kind.
 pub fn find(conn: &mut StoreConnection, fid: Fid, kind: i64) -> StoreResult<Option<TodoRow>> {
     let query =

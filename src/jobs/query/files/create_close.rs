@@ -3,10 +3,11 @@
 //! The file is looked at on its node first; then everything changes in one transaction (database.md 6.4), so that a
 //! crash at any point leaves the key with its old file or with its new one, and the upload open or closed.
 
+use super::wait_copies::WaitCopies;
 use crate::cluster::checksum::Checksum;
 use crate::ids::{DevId, Fid};
 use crate::jobs::query::error::{CommandError, CommandResult};
-use crate::jobs::query::spec::{CommandSpec, DOMAIN, Group, Origin, flag, number, text};
+use crate::jobs::query::spec::{CommandSpec, DOMAIN, Group, Origin, flag, number, pair, text};
 use crate::jobs::query::{Query, comma_list};
 use crate::node_client::NodeError;
 use crate::protocol::args::num;
@@ -30,8 +31,20 @@ pub const SPEC: CommandSpec = CommandSpec {
         number("size", "Expected size in bytes; missing, empty, `0` or negative: not compared."),
         text("checksum", "`MD5:` or `SHA-1:` and hex digits; stored if the class wants this algorithm."),
         flag("checksumverify", "Read the file back and compare its checksum."),
+        number("wait_copies", "Answer when the file has so many copies, or when `wait_ms` are over.").here(),
+        number(
+            "wait_ms",
+            "How long to wait for the copies; 5000 if missing, and always less than `limits.request_timeout_ms`.",
+        )
+        .here(),
     ],
-    reply: &[],
+    reply: &[
+        pair("copies", "Copies there are; with `wait_copies` only."),
+        pair(
+            "wait_ended_by",
+            "`copies`: they are there; `time`: they are not all there yet; `failure`: they could not be counted. With `wait_copies` only.",
+        ),
+    ],
     errors: &[
         ErrorCode::NoDomain,
         ErrorCode::UnregDomain,
@@ -55,6 +68,7 @@ pub const SPEC: CommandSpec = CommandSpec {
 pub async fn handle(query: &Query<'_>) -> CommandResult {
     let dmid = query.domain()?.dmid;
     let upload = Upload::from_args(query)?;
+    let wait = WaitCopies::from_args(query);
     let tempfile = query.ctx.session.read(|conn| tempfiles::find(conn, upload.fid))?.ok_or(ErrorCode::NoTempFile)?;
     if let Err(refusal) = upload.verify(query, &tempfile).await {
         discard(query, &upload).await?;
@@ -80,6 +94,8 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
         devid: upload.devid,
         checksum: checksum_to_store(query, &tempfile, &upload),
     };
+    // From before the file is stored, so that not even the first notice is missed.
+    let copies = wait.as_ref().map(|_| query.ctx.copy_notices.listen(upload.fid));
     match store(query, close).await {
         Ok(CloseOutcome::Stored) => {}
         Err(StoreError::Refused(reason)) => {
@@ -90,7 +106,10 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
         Ok(refused) => return Err(not_stored(query, &upload, refused).await?),
     }
     query.ctx.wake_jobs();
-    Ok(Pairs::new())
+    match (&wait, &copies) {
+        (Some(wait), Some(copies)) => wait.answer(query, upload.fid, copies).await,
+        _ => Ok(Pairs::new()),
+    }
 }
 
 /// The file and what extensions store with it, as one change.

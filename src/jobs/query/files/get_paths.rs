@@ -1,16 +1,18 @@
 //! `get_paths`: the URLs where a file can be read, best first. The hottest command of all.
 
+use super::many;
 use crate::cluster::device::DeviceView;
 use crate::cluster::device_state::DeviceStatus;
 use crate::cluster::placement;
-use crate::ids::{DevId, Fid};
+use crate::ids::{DevId, Dmid, Fid};
 use crate::jobs::path_cache::Location;
 use crate::jobs::query::Query;
 use crate::jobs::query::error::CommandResult;
-use crate::jobs::query::spec::{CommandSpec, DOMAIN, Group, KEY, Origin, flag, number, pair};
+use crate::jobs::query::spec::{CommandSpec, DOMAIN, Group, Origin, flag, number, pair};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::files;
+use futures::StreamExt as _;
 
 pub const SPEC: CommandSpec = CommandSpec {
     name: "get_paths",
@@ -18,15 +20,21 @@ pub const SPEC: CommandSpec = CommandSpec {
     summary: "The URLs where a file can be read, best first.",
     arguments: &[
         DOMAIN,
-        KEY,
+        many::KEY,
+        many::KEYS,
+        many::KEY_N,
         flag("noverify", "Do not ask the storage node whether the first copy is whole."),
         number("pathcount", "Paths wanted; less than 2 counts as 2."),
     ],
     reply: &[
         pair("paths", "How many follow; `0` is a success."),
         pair("path<n>", "URL; lower numbers should be tried first."),
+        pair("keys", "Number of the keys asked for; only with `keys`. What follows is then by key, in their order."),
+        pair("error_<n>", "Why there are no paths for the n-th key: `unknown_key` or `no_key`."),
+        pair("paths_<n>", "As `paths`, for the n-th key."),
+        pair("path_<n>_<m>", "As `path<m>`, for the n-th key."),
     ],
-    errors: &[ErrorCode::NoDomain, ErrorCode::UnregDomain, ErrorCode::NoKey, ErrorCode::UnknownKey],
+    errors: &[ErrorCode::NoDomain, ErrorCode::UnregDomain, ErrorCode::BadArgs, ErrorCode::NoKey, ErrorCode::UnknownKey],
     notes: "",
     origin: Origin::Reference,
     is_intercepted: true,
@@ -37,14 +45,15 @@ const PATHS_MIN: i64 = 2;
 
 pub async fn handle(query: &Query<'_>) -> CommandResult {
     let dmid = query.domain()?.dmid;
+    if many::is_asked(query) {
+        return handle_many(query, dmid).await;
+    }
     let key = query.key()?;
     let read = || query.ctx.session.read(|conn| files::locate(conn, dmid, key));
     let noverify = query.args.flag("noverify");
     let found = query.ctx.path_cache.locate(&query.ctx.view, (dmid, key), noverify, read).await?;
     let Location { fid, devids, length } = found.ok_or(ErrorCode::UnknownKey)?;
-    let mut ordered = placement::order_for_reading(&query.cluster, &devids, &mut query.ctx.chance.borrow_mut());
-    query.ctx.extensions.order_for_reading(query, &mut ordered);
-    let paths = readable_paths(query, fid, length.filter(|_| !noverify), &ordered).await;
+    let paths = readable_paths(query, fid, length.filter(|_| !noverify), &devids).await;
     let mut pairs = Pairs::new();
     pairs.push_display("paths", paths.len());
     for (n, path) in (1..).zip(&paths) {
@@ -53,9 +62,46 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
     Ok(pairs)
 }
 
-/// Steps 4–6 of protocol.md, "get_paths": the first path is verified if its length is given, drained devices come last,
+/// Keys whose first copies are verified at the same time.
+const VERIFIED_AT_ONCE: usize = 16;
+
+/// The same for each of many keys; pairs are named by the number of the key.
+async fn handle_many(query: &Query<'_>, dmid: Dmid) -> CommandResult {
+    let found = many::look_up(query, dmid)?;
+    let is_verified = !query.args.flag("noverify");
+    let count = found.len();
+    let all_paths = futures::stream::iter(found).map(|found| async move {
+        let paths = match found.outcome {
+            Ok((file, devids)) => {
+                Ok(readable_paths(query, file.fid, is_verified.then_some(file.length), &devids).await)
+            }
+            Err(code) => Err(code),
+        };
+        (found.n, paths)
+    });
+    let mut all_paths = all_paths.buffered(VERIFIED_AT_ONCE);
+    let mut pairs = Pairs::new();
+    pairs.push_display("keys", count);
+    while let Some((n, paths)) = all_paths.next().await {
+        match paths {
+            Err(code) => pairs.push(format!("error_{n}"), code.code()),
+            Ok(paths) => {
+                pairs.push_display(format!("paths_{n}"), paths.len());
+                for (m, path) in (1..).zip(&paths) {
+                    pairs.push(format!("path_{n}_{m}"), path);
+                }
+            }
+        }
+    }
+    Ok(pairs)
+}
+
+/// Steps 3–6 of protocol.md, "get_paths": the first path is verified if its length is given, drained devices come last,
 /// and an unreadable device is better than nothing.
-async fn readable_paths(query: &Query<'_>, fid: Fid, length: Option<i64>, ordered: &[DevId]) -> Vec<String> {
+async fn readable_paths(query: &Query<'_>, fid: Fid, length: Option<i64>, devids: &[DevId]) -> Vec<String> {
+    let mut ordered = placement::order_for_reading(&query.cluster, devids, &mut query.ctx.chance.borrow_mut());
+    query.ctx.extensions.order_for_reading(query, &mut ordered);
+    query.ctx.doubtful_copies.last(fid, &mut ordered);
     let wanted = usize::try_from(query.args.int("pathcount").max(PATHS_MIN)).unwrap_or(usize::MAX);
     let (mut accepted, mut drained, mut fallback) = (Vec::new(), Vec::new(), None);
     for device in ordered.iter().filter_map(|&devid| query.cluster.device(devid)) {

@@ -1,5 +1,6 @@
 //! Commands about files, one file each.
 
+pub mod bad_path;
 pub mod create_close;
 pub mod create_open;
 pub mod delete;
@@ -9,5 +10,7 @@ pub mod file_info;
 pub mod get_paths;
 pub mod list_fids;
 pub mod list_keys;
+mod many;
 pub mod rename;
 pub mod updateclass;
+mod wait_copies;
