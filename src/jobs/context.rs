@@ -11,7 +11,7 @@ use crate::cluster::ClusterView;
 use crate::ids::Dmid;
 use crate::metrics::Metrics;
 use crate::node_client::NodeClient;
-use crate::notices::{RefreshCluster, WakeJobs};
+use crate::notices::{AwaitMonitorRound, RefreshCluster, WakeJobs};
 use crate::settings::Settings;
 use crate::store::Session;
 use actix::Recipient;
@@ -35,6 +35,7 @@ pub struct JobContext {
     pub chance: RefCell<Chance>,
     pub wake_jobs: Recipient<WakeJobs>,
     pub refresh_cluster: Recipient<RefreshCluster>,
+    pub await_monitor_round: Recipient<AwaitMonitorRound>,
 }
 
 impl JobContext {

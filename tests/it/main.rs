@@ -9,6 +9,7 @@ mod admin;
 mod bad_input;
 mod conformance;
 mod defects;
+mod maintenance;
 mod memcached;
 mod random_requests;
 mod recovery;
