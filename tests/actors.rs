@@ -11,8 +11,10 @@ use mogilefs::jobs::context::JobContext;
 use mogilefs::jobs::copy_notices::CopyNotices;
 use mogilefs::jobs::doubtful_copies::DoubtfulCopies;
 use mogilefs::jobs::extensions::Extensions;
+use mogilefs::jobs::path_cache::PathCache;
 use mogilefs::logging;
 use mogilefs::logging::watch::WatchBus;
+use mogilefs::memcached::Servers;
 use mogilefs::metrics::Metrics;
 use mogilefs::node_client::NodeClient;
 use mogilefs::notices::{AwaitMonitorRound, RefreshCluster, WakeJobs};
@@ -423,6 +425,7 @@ fn mortal_query_workers(store: &Store, settings: &Settings) -> (WorkerPool<Query
                 extensions: Extensions::enable(&[]).map_err(StoreError::Other)?,
                 copy_notices: CopyNotices::default(),
                 doubtful_copies: DoubtfulCopies::default(),
+                path_cache: PathCache::new(Servers::new(PATIENCE, log.clone()), settings.clone(), Metrics::default()),
                 chance: RefCell::new(new_chance()),
                 wake_jobs: nobody.clone().recipient(),
                 refresh_cluster: nobody.clone().recipient(),

@@ -60,6 +60,9 @@ fn stats(shared: &Shared) -> String {
 /// Sorted by name; a counter appears once it has counted.
 fn counters(metrics: &Metrics) -> Vec<(String, u64)> {
     let mut counters = vec![
+        ("memcache_errors".to_owned(), metrics.memcache_errors.get()),
+        ("memcache_hits".to_owned(), metrics.memcache_hits.get()),
+        ("memcache_misses".to_owned(), metrics.memcache_misses.get()),
         ("queries".to_owned(), metrics.queries.get()),
         ("times_out_of_qworkers".to_owned(), metrics.times_out_of_qworkers.get()),
     ];

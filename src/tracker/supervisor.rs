@@ -17,7 +17,9 @@ use crate::jobs::context::JobContext;
 use crate::jobs::copy_notices::CopyNotices;
 use crate::jobs::doubtful_copies::DoubtfulCopies;
 use crate::jobs::extensions::Extensions;
+use crate::jobs::path_cache::PathCache;
 use crate::logging::watch::WatchBus;
+use crate::memcached;
 use crate::metrics::Metrics;
 use crate::node_client::NodeClient;
 use crate::notices::{AwaitMonitorRound, RefreshCluster, WakeJobs};
@@ -202,6 +204,8 @@ impl Supervisor {
         let (store, settings) = (self.config.store.clone(), self.config.settings.clone());
         let (view, metrics) = (self.config.view.clone(), self.config.metrics.clone());
         let (copy_notices, doubtful_copies) = (CopyNotices::default(), DoubtfulCopies::default());
+        let pause = Duration::from_millis(settings.memcached.pause_after_failure_ms);
+        let memcached = memcached::Servers::new(pause, self.config.log.clone());
         let wake_jobs: Recipient<WakeJobs> = ctx.address().recipient();
         let refresh_cluster: Recipient<RefreshCluster> = ctx.address().recipient();
         let await_monitor_round: Recipient<AwaitMonitorRound> = ctx.address().recipient();
@@ -216,6 +220,7 @@ impl Supervisor {
                 extensions: Extensions::enable(&settings.extensions.enabled).map_err(StoreError::Other)?,
                 copy_notices: copy_notices.clone(),
                 doubtful_copies: doubtful_copies.clone(),
+                path_cache: PathCache::new(memcached.clone(), settings.clone(), metrics.clone()),
                 chance: RefCell::new(new_chance()),
                 wake_jobs: wake_jobs.clone(),
                 refresh_cluster: refresh_cluster.clone(),

@@ -134,6 +134,9 @@ impl World<'_> {
             assert_eq!(self.session.refused(&request), code, "P12: {request}");
         }
         assert_eq!(self.session.ok("get_hosts hostid=1")["host1_status"], "alive", "P12");
+        // A Python client sends the word for "no get port".
+        self.session.ok("update_host host=h1&getport=None");
+        assert_eq!(self.session.ok("get_hosts hostid=1")["host1_http_get_port"], "0");
     }
 
     fn p14_size_0_is_not_compared(&mut self) {
