@@ -201,6 +201,11 @@ impl Cluster {
                                  &domain1class1mindevcount=3&domain1class1replpolicy=MultipleHosts%28%29\
                                  &domain1class1hashtype=NONE"
                 .to_owned()),
+            "undelete" => Ok(format!("fid=7&key={}&length=3&devcount=2", text("to_key"))),
+            "list_deleted" => Ok(match args.int("after_fid") {
+                0 => "count=1&fid_1=7&key_1=a+b&length_1=3&deleted_at_1=1000000000&due_at_1=1000003600".to_owned(),
+                _ => "count=0".to_owned(),
+            }),
             "update_class" | "create_host" | "set_state" => Ok(String::new()),
             _ => Err("unknown_command"),
         }
@@ -639,4 +644,23 @@ fn bench_measures_and_cleans_up() {
     let value = fake.ok_json(&[&["bench", "get", "--pipeline", "8", "--prepared"][..], &options].concat());
     assert_eq!(value["count"], json!(0));
     assert!(value["errors"]["unknown_key"].as_u64() > Some(0), "{value}");
+}
+
+#[test]
+fn undelete_and_the_list_of_deleted_files() {
+    let fake = Fake::start();
+    let value = fake.ok_json(&["--json", "undelete", "a b", "--fid", "7", "--to", "c"]);
+    assert_eq!(value, json!({ "fid": 7, "key": "c", "length": 3, "devcount": 2 }));
+    assert!(fake.ok(&["undelete", "a b"]).is_empty());
+    assert_eq!(fake.asked("undelete"), ["undelete domain=d fid=7 key=a b to_key=c", "undelete domain=d key=a b"]);
+    let table = fake.ok(&["list", "--deleted", "a", "--limit", "5"]);
+    let expected = "\
+FID  LENGTH  DELETED                        KEPT UNTIL                     KEY
+7    3 B     Sun, 09 Sep 2001 01:46:40 GMT  Sun, 09 Sep 2001 02:46:40 GMT  a b
+";
+    assert_eq!(String::from_utf8_lossy(&table), expected);
+    assert_eq!(fake.asked("list_deleted"), ["list_deleted after_fid=0 domain=d limit=5 prefix=a"]);
+    let value = fake.ok_json(&["--json", "list", "--deleted"]);
+    assert_eq!(value[0]["due_at"], json!(1_000_003_600));
+    assert_eq!(fake.run(&["list", "--deleted", "--after", "x"]).status.code(), Some(2));
 }

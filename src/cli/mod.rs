@@ -3,6 +3,7 @@
 //! Decides nothing about the cluster: the tracker does. Results go to standard output, everything else to standard error.
 
 mod bench;
+mod deleted;
 mod files;
 mod output;
 mod roles;

@@ -10,3 +10,4 @@ mod bad_input;
 mod conformance;
 mod recovery;
 mod replication;
+mod undelete;
