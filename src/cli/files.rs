@@ -1,4 +1,4 @@
-//! The commands on files: put, get, cat, info, list, rename, rm, undelete, debug, fids.
+//! The commands on files: put, get, cat, info, list, rename, rm, undelete, explain, debug, fids.
 
 use super::output::{Failure, fields, size, table};
 use super::session::Session;
@@ -39,6 +39,8 @@ pub enum FileCommand {
     Rm(RmArgs),
     /// Bring back a file that was deleted or overwritten, while its copies still exist
     Undelete(UndeleteArgs),
+    /// Tell why a file is where it is, why it is nowhere else, and what happens next
+    Explain(ExplainArgs),
     /// Show everything that the tracker's database has on a file
     Debug(DebugArgs),
     /// List files by number, across all domains
@@ -111,6 +113,17 @@ pub struct UndeleteArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("file").required(true))]
+pub struct ExplainArgs {
+    /// The key of the file
+    #[arg(group = "file")]
+    key: Option<OsString>,
+    /// The number of the file, instead of a key
+    #[arg(long, group = "file")]
+    fid: Option<u64>,
+}
+
+#[derive(Debug, Args)]
 pub struct RenameArgs {
     /// The key that the file has
     from: OsString,
@@ -160,6 +173,7 @@ impl FileCommand {
             Self::Rename(args) => rename(args, session).await,
             Self::Rm(args) => rm(args, session).await,
             Self::Undelete(args) => undelete(args, session).await,
+            Self::Explain(args) => explain(args, session).await,
             Self::Debug(args) => debug(args, session).await,
             Self::Fids(args) => fids(args, session).await,
         }
@@ -373,6 +387,20 @@ async fn undelete(args: UndeleteArgs, session: &mut Session<'_>) -> Result<(), F
         "length": reply.int("length"),
         "devcount": reply.int("devcount"),
     }))
+}
+
+async fn explain(args: ExplainArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+    let reply = match &args.key {
+        Some(key) => {
+            let args: [(&str, &[u8]); 2] = [("domain", session.domain()?), ("key", key.as_bytes())];
+            session.tracker.request("explain", &args).await?
+        }
+        None => {
+            let fid = args.fid.unwrap_or(0).to_string();
+            session.tracker.request("explain", &[("fid", fid.as_bytes())]).await?
+        }
+    };
+    session.output.result(&super::explain::json(&reply), || super::explain::text(&reply))
 }
 
 async fn debug(args: DebugArgs, session: &mut Session<'_>) -> Result<(), Failure> {

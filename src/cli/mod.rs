@@ -4,6 +4,7 @@
 
 mod bench;
 mod deleted;
+mod explain;
 mod files;
 mod output;
 mod roles;

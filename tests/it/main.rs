@@ -8,6 +8,7 @@ mod additions;
 mod admin;
 mod bad_input;
 mod conformance;
+mod explain;
 mod recovery;
 mod replication;
 mod undelete;

@@ -6,3 +6,4 @@ pub mod outcome;
 mod run;
 
 pub use run::run;
+pub(in crate::jobs) use run::{Whereabouts, class_and_policy};

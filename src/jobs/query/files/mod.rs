@@ -5,6 +5,7 @@ pub mod create_close;
 pub mod create_open;
 pub mod delete;
 pub mod edit_file;
+pub mod explain;
 pub mod file_debug;
 pub mod file_info;
 pub mod get_paths;
