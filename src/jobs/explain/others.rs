@@ -117,8 +117,7 @@ fn policy_choices(facts: &Facts<'_>, asked: &Asked<'_>, chance: &mut Chance) -> 
     let Ok(answer) = &asked.answer else { return Choices { by_device, rest: OtherState::Excluded } };
     let mut failed = asked.whereabouts.failed_targets().to_vec();
     let mut verdict = answer.verdict.clone();
-    loop {
-        let Verdict::CopyTo { ideal, desperate } = verdict else { break };
+    while let Verdict::CopyTo { ideal, desperate } = verdict {
         let named = ideal.len() + desperate.len();
         for (devids, state) in [(ideal, OtherState::Wanted), (desperate, OtherState::SecondChoice)] {
             for devid in devids {
