@@ -54,6 +54,12 @@ pub struct Metrics {
     pub files_replicated: Counter,
     /// Copies removed from nodes.
     pub copies_deleted: Counter,
+    /// `memcache_hits`: paths found in memcached.
+    pub memcache_hits: Counter,
+    /// `memcache_misses`: paths not found there, or not asked for because the server failed a while ago.
+    pub memcache_misses: Counter,
+    /// `memcache_errors`: paths asked for in vain.
+    pub memcache_errors: Counter,
     /// Workers that were replaced after a panic or a hang.
     pub workers_replaced: Counter,
     /// Clients connected now.

@@ -22,6 +22,7 @@ pub struct Settings {
     pub database: DatabaseSettings,
     pub limits: LimitSettings,
     pub storage: StorageSettings,
+    pub memcached: MemcachedSettings,
     pub monitor: MonitorSettings,
     pub jobs: JobSettings,
     pub extensions: ExtensionSettings,
@@ -70,6 +71,14 @@ pub struct StorageSettings {
     pub idle_connections_per_node: usize,
     pub side_channel_port: u16,
     pub bad_path_demotion_secs: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemcachedSettings {
+    pub connect_timeout_ms: u64,
+    pub reply_timeout_ms: u64,
+    pub pause_after_failure_ms: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -193,6 +202,9 @@ impl Settings {
             }
         }
         for (key, value) in [
+            ("memcached.connect_timeout_ms", self.memcached.connect_timeout_ms),
+            ("memcached.reply_timeout_ms", self.memcached.reply_timeout_ms),
+            ("memcached.pause_after_failure_ms", self.memcached.pause_after_failure_ms),
             ("monitor.db_interval_ms", self.monitor.db_interval_ms),
             ("monitor.round_interval_ms", self.monitor.round_interval_ms),
             ("jobs.poll_interval_ms", self.jobs.poll_interval_ms),

@@ -36,11 +36,13 @@ error_codes! {
     AfterMismatch "after_mismatch" "Pattern does not match the after-value?";
     BadArgs "bad_args" "";
     BadParams "bad_params" "Invalid parameters to command; please see documentation";
+    BadRebalPol "bad_rebal_pol" "";
     BogusArgs "bogus_args" "";
     ChecksumMismatch "checksum_mismatch" "";
     ClassExists "class_exists" "That class already exists in that domain";
     ClassHasFiles "class_has_files" "Class still has files, unable to delete";
     ClassNotFound "class_not_found" "Class not found";
+    CopyErr "copy_err" "";
     Db "db" "Database error";
     DomainExists "domain_exists" "That domain already exists";
     DomainHasClasses "domain_has_classes" "";
@@ -51,6 +53,7 @@ error_codes! {
     Failure "failure" "Operation failed";
     FidExists "fid_exists" "";
     FidInUse "fid_in_use" "";
+    FsckRunning "fsck_running" "";
     HostExists "host_exists" "That host already exists";
     HostMismatch "host_mismatch" "The device specified doesn't belong to the host specified";
     HostNotEmpty "host_not_empty" "Unable to delete host; it contains devices still";
@@ -76,11 +79,16 @@ error_codes! {
     NoKey "no_key" "";
     NoPath "no_path" "";
     NoPort "no_port" "Port required to create host";
+    NoRebalPolicy "no_rebal_policy" "No rebalance policy available";
+    NoRebalState "no_rebal_state" "No available rebalance status";
+    NoSetRebal "no_set_rebal" "";
     NoTempFile "no_temp_file" "No tempfile or file already closed";
     NodelDefaultClass "nodel_default_class" "Cannot delete the default class";
     NoneMatch "none_match" "No keys match that pattern and after-value (if any).";
     NotWritable "not_writable" "";
     PluginAborted "plugin_aborted" "Action aborted by plugin";
+    RebalNotStarted "rebal_not_started" "Rebalance not running";
+    RebalRunning "rebal_running" "";
     SizeMismatch "size_mismatch" "";
     SizeVerifyError "size_verify_error" "";
     StateTooHigh "state_too_high" "Status cannot go from dead to alive; must use down";

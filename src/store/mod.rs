@@ -27,6 +27,7 @@ pub mod devices;
 pub mod domains;
 pub mod file_on;
 pub mod files;
+pub mod fsck_log;
 pub mod hosts;
 pub mod queues;
 pub mod server_settings;

@@ -55,6 +55,9 @@ fn stats(shared: &Shared) -> String {
 fn counters(shared: &Shared) -> Vec<(String, u64)> {
     let metrics = &shared.metrics;
     let mut counters = vec![
+        ("memcache_errors".to_owned(), metrics.memcache_errors.get()),
+        ("memcache_hits".to_owned(), metrics.memcache_hits.get()),
+        ("memcache_misses".to_owned(), metrics.memcache_misses.get()),
         ("queries".to_owned(), metrics.queries.get()),
         ("times_out_of_qworkers".to_owned(), metrics.times_out_of_qworkers.get()),
     ];

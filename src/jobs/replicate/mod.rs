@@ -2,8 +2,10 @@
 //!
 //! A copy is recorded only after its length was seen on the target; nothing is removed here.
 
+mod copy_one;
 pub mod outcome;
 mod run;
 
+pub use copy_one::{CopyOne, copy_one};
 pub use run::run;
 pub(in crate::jobs) use run::{Whereabouts, class_and_policy};

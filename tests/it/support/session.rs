@@ -34,6 +34,14 @@ impl Session {
         line.strip_suffix("\r\n").unwrap_or_else(|| panic!("a line ends in CR LF: {line:?}")).to_owned()
     }
 
+    /// One line without its end, which may be LF alone as in the console's help.
+    pub fn line_of_any_end(&mut self) -> String {
+        let mut line = Vec::new();
+        self.reader.read_until(b'\n', &mut line).expect("tracker answers");
+        assert!(line.ends_with(b"\n"), "the tracker closed the connection");
+        String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned()
+    }
+
     /// A request and its reply line.
     pub fn ask(&mut self, request: &str) -> String {
         self.send(format!("{request}\r\n").as_bytes());

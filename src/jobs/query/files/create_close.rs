@@ -115,6 +115,7 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
 /// The file and what extensions store with it, as one change.
 async fn store(query: &Query<'_>, close: CloseUpload) -> StoreResult<CloseOutcome> {
     let mut steps = query.ctx.extensions.with_close(query);
+    let change = query.ctx.path_change(close.dmid, &[close.dkey.as_ref()]);
     let stored = query.ctx.session.write(move |conn| {
         let outcome = files::close_upload(conn, &close)?;
         if outcome == CloseOutcome::Stored {
@@ -124,7 +125,9 @@ async fn store(query: &Query<'_>, close: CloseUpload) -> StoreResult<CloseOutcom
         }
         Ok(outcome)
     });
-    stored.await
+    let stored = stored.await;
+    change.announce().await;
+    stored
 }
 
 /// What the client is told when nothing was stored.

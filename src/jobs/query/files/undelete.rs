@@ -47,8 +47,11 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
         fid: query.args.flag("fid").then(|| Fid(query.args.int("fid"))),
         to_key: query.args.nonempty("to_key").map(BString::from),
     };
-    let outcome = query.ctx.session.write(move |conn| deleted_files::undelete(conn, &wanted)).await?;
-    let file = match outcome {
+    let target = wanted.to_key.as_ref().unwrap_or(&wanted.dkey);
+    let change = query.ctx.path_change(wanted.dmid, &[target.as_ref()]);
+    let outcome = query.ctx.session.write(move |conn| deleted_files::undelete(conn, &wanted)).await;
+    change.announce().await;
+    let file = match outcome? {
         UndeleteOutcome::Restored(file) => file,
         refused => return Err(refusal(&refused)),
     };
