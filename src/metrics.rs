@@ -66,6 +66,13 @@ pub struct Metrics {
     pub connections: Gauge,
 }
 
+impl Metrics {
+    /// The queues of background work, by name.
+    pub fn queues(&self) -> [(&'static str, &JobMetrics); 2] {
+        [("delete", &self.delete), ("replicate", &self.replicate)]
+    }
+}
+
 /// What is counted for each kind of background job.
 #[derive(Clone, Debug, Default)]
 pub struct JobMetrics {

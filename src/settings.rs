@@ -58,6 +58,7 @@ pub struct LimitSettings {
     pub line_bytes_max: usize,
     pub connections_max: usize,
     pub pipeline_batch_max: usize,
+    pub reply_buffer_bytes: usize,
     pub write_timeout_ms: u64,
     pub request_timeout_ms: u64,
 }
@@ -190,6 +191,7 @@ impl Settings {
             ("limits.line_bytes_max", self.limits.line_bytes_max),
             ("limits.connections_max", self.limits.connections_max),
             ("limits.pipeline_batch_max", self.limits.pipeline_batch_max),
+            ("limits.reply_buffer_bytes", self.limits.reply_buffer_bytes),
             ("database.write_group_max", self.database.write_group_max),
             ("monitor.checks_in_flight_max", self.monitor.checks_in_flight_max),
             ("jobs.copies_in_flight_per_worker", self.jobs.copies_in_flight_per_worker),

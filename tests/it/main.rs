@@ -15,4 +15,6 @@ mod memcached;
 mod random_requests;
 mod recovery;
 mod replication;
+mod traffic;
 mod undelete;
+mod watching;
