@@ -163,6 +163,7 @@ fn run_db(command: DbCommand) -> Result<(), Failure> {
     let (settings, _log) = prepare(&settings, [("database.url", db)])?;
     match Store::setup(&settings.database).map_err(local)? {
         SetupOutcome::Created => println!("created the tables (schema version 17)"),
+        SetupOutcome::Extended => println!("schema version 17 was there; added the tables that only mogilefs uses"),
         SetupOutcome::AlreadyCurrent => println!("already up to date (schema version 17); nothing was changed"),
     }
     Ok(())

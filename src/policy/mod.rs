@@ -54,6 +54,13 @@ pub enum Verdict {
 }
 
 impl ReplicationPolicy {
+    /// How many copies it wants of a file whose class says `mindevcount`.
+    pub fn copies_wanted(&self, mindevcount: i64) -> i64 {
+        match self {
+            Self::MultipleHosts(count) | Self::MultipleDevices(count) => count.unwrap_or(mindevcount),
+        }
+    }
+
     /// Asks the policy.
     pub fn ask(&self, question: &Question<'_>, chance: &mut Chance) -> Verdict {
         match self {
