@@ -15,7 +15,7 @@ impl Request {
     /// Parses a line without its line end. Never fails; a line without a command name gives an empty one.
     pub fn parse(line: &[u8]) -> Self {
         let line = skip_white_space(line);
-        let name_len = line.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+        let name_len = name_len(line);
         if name_len == 0 {
             return Self { command: String::new(), args: Args::default() };
         }
@@ -26,10 +26,20 @@ impl Request {
         }
     }
 
+    /// The command name of a line as it was sent, possibly empty.
+    pub fn name_of(line: &[u8]) -> &[u8] {
+        let line = skip_white_space(line);
+        &line[..name_len(line)]
+    }
+
     /// The token that a client wants back with its reply.
     pub fn callid(&self) -> Option<&BStr> {
         self.args.get("callid")
     }
+}
+
+fn name_len(line: &[u8]) -> usize {
+    line.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count()
 }
 
 /// Space, TAB, CR, FF, VT (and LF, which cannot occur in a line).

@@ -8,6 +8,7 @@ use super::pool::Roster;
 use super::query_worker::QueryWorker;
 use super::recent::Recent;
 use super::supervisor::Supervisor;
+use crate::cluster::ClusterView;
 use crate::logging::watch::WatchBus;
 use crate::metrics::Metrics;
 use crate::settings::LimitSettings;
@@ -61,6 +62,7 @@ pub struct Shared {
     pub workers: Roster<QueryWorker>,
     pub supervisor: Addr<Supervisor>,
     pub metrics: Metrics,
+    pub view: ClusterView,
     pub log: Logger,
     pub started: Instant,
     /// True once the tracker stops: connections finish what they have and close.
@@ -92,6 +94,7 @@ pub struct ListenerConfig {
     pub workers: Roster<QueryWorker>,
     pub supervisor: Addr<Supervisor>,
     pub metrics: Metrics,
+    pub view: ClusterView,
     pub log: Logger,
     pub watch_bus: WatchBus,
 }
@@ -115,6 +118,7 @@ impl ClientListener {
             workers: config.workers,
             supervisor: config.supervisor,
             metrics: config.metrics,
+            view: config.view,
             log: config.log,
             started: Instant::now(),
             stopping: receiver,

@@ -2,7 +2,8 @@
 
 use super::error::{CommandError, CommandResult};
 use super::spec::CommandSpec;
-use super::{Query, files, fsck, rebalance, service, topology};
+use super::{Glance, Query, files, fsck, rebalance, service, topology};
+use crate::cluster::{ClusterSnapshot, ClusterView};
 use crate::jobs::context::JobContext;
 use crate::logging::watch::SAYS_ALL;
 use crate::protocol::args::Args;
@@ -33,10 +34,49 @@ pub async fn answer(ctx: &JobContext, line: &[u8], peer: IpAddr, reply: &mut Vec
         }
         reply
     });
-    if cfg!(debug_assertions) {
-        hold_against_spec(ctx, &request.command, &response);
+    if cfg!(debug_assertions)
+        && let Some(spec) = find(ctx, &request.command)
+    {
+        hold_against_spec(spec, &response);
     }
     write_reply(&response, request.callid(), reply);
+}
+
+/// A command that needs no worker: what it answers is known.
+type AtOnce = (&'static CommandSpec, fn(&Glance<'_>) -> CommandResult);
+
+const AT_ONCE: [AtOnce; 4] = [
+    (&service::diagnostics::NOOP, service::diagnostics::noop),
+    (&topology::domains::GET_DOMAINS, topology::domains::get),
+    (&topology::hosts::GET_HOSTS, topology::hosts::get),
+    (&topology::devices::GET_DEVICES, topology::devices::get),
+];
+
+/// Replies about larger clusters take their time, and that is not taken from all connections.
+const AT_ONCE_ITEMS_MAX: usize = 500;
+
+/// Answers a request line if that needs neither a database nor a node and takes no time; false if it does, and nothing
+/// is done then.
+pub fn answer_at_once(view: &ClusterView, line: &[u8], peer: IpAddr, reply: &mut Vec<u8>) -> bool {
+    let name = Request::name_of(line);
+    let is_named = |spec: &CommandSpec| name.eq_ignore_ascii_case(spec.name.as_bytes());
+    let Some((spec, handle)) = AT_ONCE.iter().find(|(spec, _)| is_named(spec)) else { return false };
+    let request = Request::parse(line);
+    let glance = Glance::new(view, Some(spec), &request.args, peer);
+    if !spec.reply.is_empty() && items(&glance.cluster) > AT_ONCE_ITEMS_MAX {
+        return false;
+    }
+    let response = handle(&glance).map_err(CommandError::into_reply);
+    if cfg!(debug_assertions) {
+        hold_against_spec(spec, &response);
+    }
+    write_reply(&response, request.callid(), reply);
+    true
+}
+
+fn items(cluster: &ClusterSnapshot) -> usize {
+    let classes: usize = cluster.domains.values().map(|domain| domain.classes.len()).sum();
+    classes + cluster.hosts.len() + cluster.devices.len()
 }
 
 async fn carry_out(ctx: &JobContext, request: &Request, peer: IpAddr) -> CommandResult {
@@ -56,8 +96,8 @@ fn find(ctx: &JobContext, name: &str) -> Option<&'static CommandSpec> {
 }
 
 /// The manual's promise; see [`super::spec`].
-fn hold_against_spec(ctx: &JobContext, command: &str, response: &Response) {
-    let Some(spec) = find(ctx, command) else { return };
+fn hold_against_spec(spec: &CommandSpec, response: &Response) {
+    let command = spec.name;
     match response {
         Ok(pairs) => {
             let undeclared = pairs.names().into_iter().find(|name| !spec.declares_pair(name));

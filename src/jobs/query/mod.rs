@@ -15,9 +15,9 @@ mod service;
 pub mod spec;
 mod topology;
 
-use crate::cluster::ClusterSnapshot;
 use crate::cluster::domain::{Class, Domain};
 use crate::cluster::host::Zone;
+use crate::cluster::{ClusterSnapshot, ClusterView};
 use crate::ids::DevId;
 use crate::jobs::context::JobContext;
 use crate::protocol::args::Args;
@@ -27,11 +27,40 @@ use bstr::BStr;
 use error::CommandError;
 use spec::CommandSpec;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
-/// One request under way: its arguments, the cluster as it was when it began, and the surroundings.
+/// One request under way: what is known of it, and the surroundings to carry it out in.
 pub struct Query<'a> {
     pub ctx: &'a JobContext,
+    glance: Glance<'a>,
+}
+
+impl<'a> Query<'a> {
+    /// Begins a request of a client at this address.
+    pub fn new(ctx: &'a JobContext, spec: Option<&'static CommandSpec>, args: &'a Args, peer: IpAddr) -> Self {
+        Self { ctx, glance: Glance::new(&ctx.view, spec, args, peer) }
+    }
+
+    /// Waits until this tracker knows what was just written (protocol.md 6.3).
+    async fn refresh(&self) {
+        if let Err(error) = self.ctx.refresh_cluster.send(crate::notices::RefreshCluster).await {
+            slog::warn!(self.ctx.log, "could not refresh the view of the cluster"; "error" => %error);
+        }
+    }
+}
+
+impl<'a> Deref for Query<'a> {
+    type Target = Glance<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.glance
+    }
+}
+
+/// What a request can be answered from without a database, a node or waiting: its arguments and the cluster as it was
+/// when it began.
+pub struct Glance<'a> {
     /// The command; `None` if no command has this name.
     pub spec: Option<&'static CommandSpec>,
     pub args: Arguments<'a>,
@@ -39,11 +68,11 @@ pub struct Query<'a> {
     pub cluster: Arc<ClusterSnapshot>,
 }
 
-impl<'a> Query<'a> {
+impl<'a> Glance<'a> {
     /// Begins a request of a client at this address.
-    pub fn new(ctx: &'a JobContext, spec: Option<&'static CommandSpec>, args: &'a Args, peer: IpAddr) -> Self {
+    pub fn new(view: &ClusterView, spec: Option<&'static CommandSpec>, args: &'a Args, peer: IpAddr) -> Self {
         let zone = Zone { asked_alt: args.get("zone").is_some_and(|zone| zone == "alt"), peer: Some(peer) };
-        Self { ctx, spec, args: Arguments::new(args, spec), zone, cluster: ctx.view.load_full() }
+        Self { spec, args: Arguments::new(args, spec), zone, cluster: view.load_full() }
     }
 
     /// The domain check of all file commands (protocol.md 8.1).
@@ -66,13 +95,6 @@ impl<'a> Query<'a> {
         let domain = self.cluster.domain(dmid).ok_or(ErrorCode::Failure)?;
         let class = domain.class(classid).ok_or(ErrorCode::Failure)?;
         Ok((domain, class))
-    }
-
-    /// Waits until this tracker knows what was just written (protocol.md 6.3).
-    async fn refresh(&self) {
-        if let Err(error) = self.ctx.refresh_cluster.send(crate::notices::RefreshCluster).await {
-            slog::warn!(self.ctx.log, "could not refresh the view of the cluster"; "error" => %error);
-        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! `clear_cache`, `noop`, `test`, `sleep`.
 
-use crate::jobs::query::Query;
 use crate::jobs::query::error::CommandResult;
 use crate::jobs::query::spec::{CommandSpec, Group, Origin, flag, number, pair, text};
+use crate::jobs::query::{Glance, Query};
 use crate::protocol::args::is_true;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
@@ -70,7 +70,7 @@ pub async fn clear_cache(query: &Query<'_>) -> CommandResult {
     Ok(pairs)
 }
 
-pub fn noop(_query: &Query<'_>) -> CommandResult {
+pub fn noop(_query: &Glance<'_>) -> CommandResult {
     Ok(Pairs::new())
 }
 

@@ -3,9 +3,9 @@
 use crate::cluster::device::{Device, DeviceView};
 use crate::cluster::device_state::DeviceStatus;
 use crate::ids::{DevId, HostId};
-use crate::jobs::query::Query;
 use crate::jobs::query::error::{CommandError, CommandResult};
 use crate::jobs::query::spec::{CommandSpec, Group, Origin, number, pair, text};
+use crate::jobs::query::{Glance, Query};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::{StoreError, devices, hosts};
@@ -139,7 +139,7 @@ pub async fn set_weight(query: &Query<'_>) -> CommandResult {
 }
 
 /// `devid`, when given, must be equal as a number; an empty one matches nothing.
-pub fn get(query: &Query<'_>) -> CommandResult {
+pub fn get(query: &Glance<'_>) -> CommandResult {
     let wanted = query.args.get("devid").map(|devid| (!devid.is_empty()).then(|| query.args.num("devid")));
     let shown: Vec<_> = query
         .cluster

@@ -1,8 +1,8 @@
 //! `create_domain`, `delete_domain`, `get_domains`.
 
-use crate::jobs::query::Query;
 use crate::jobs::query::error::{CommandError, CommandResult};
 use crate::jobs::query::spec::{CommandSpec, Group, Origin, pair, text};
+use crate::jobs::query::{Glance, Query};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::{DeleteOutcome, StoreError, domains};
@@ -91,7 +91,7 @@ pub async fn delete(query: &Query<'_>) -> CommandResult {
 }
 
 /// `name` comes first and `mindevcount` last within each class: an old client takes them by position (protocol.md 4).
-pub fn get(query: &Query<'_>) -> CommandResult {
+pub fn get(query: &Glance<'_>) -> CommandResult {
     let mut pairs = Pairs::new();
     pairs.push_display("domains", query.cluster.domains.len());
     for (n, domain) in (1..).zip(query.cluster.domains.values()) {

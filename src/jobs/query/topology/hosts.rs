@@ -3,9 +3,9 @@
 use crate::cluster::device_state::HostStatus;
 use crate::cluster::host::Host;
 use crate::ids::HostId;
-use crate::jobs::query::Query;
 use crate::jobs::query::error::{CommandError, CommandResult};
 use crate::jobs::query::spec::{CommandSpec, Group, Origin, flag, number, pair, text};
+use crate::jobs::query::{Glance, Query};
 use crate::protocol::args::num;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
@@ -142,7 +142,7 @@ pub async fn delete(query: &Query<'_>) -> CommandResult {
 }
 
 /// `hostid`, when given, must be equal as a number; an empty one matches nothing.
-pub fn get(query: &Query<'_>) -> CommandResult {
+pub fn get(query: &Glance<'_>) -> CommandResult {
     let wanted = query.args.get("hostid").map(|hostid| (!hostid.is_empty()).then(|| query.args.num("hostid")));
     let shown: Vec<_> = query
         .cluster
