@@ -108,5 +108,6 @@ fn build_device(row: DeviceRow, previous: &ClusterSnapshot) -> Device {
         observed: before.and_then(|device| device.observed),
         utilization: before.and_then(|device| device.utilization.clone()),
         reject_bad_md5: before.and_then(|device| device.reject_bad_md5),
+        wait: before.and_then(|device| device.wait),
     }
 }
