@@ -44,7 +44,7 @@ pub struct RunningTracker {
 /// # Errors
 /// The database cannot be used or an address cannot be bound; nothing runs then.
 pub async fn start(settings: Settings, log: Logger) -> Result<RunningTracker, StartError> {
-    Extensions::enable(&settings.extensions.enabled).map_err(StartError::Settings)?;
+    Extensions::enable(&settings.extensions).map_err(StartError::Settings)?;
     let store = Store::open(&settings.database, log.clone())?;
     let mut sockets = Vec::new();
     for address in &settings.tracker.listen {
