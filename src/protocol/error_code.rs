@@ -34,8 +34,11 @@ macro_rules! error_codes {
 
 error_codes! {
     AfterMismatch "after_mismatch" "Pattern does not match the after-value?";
+    BadArgcount "bad_argcount" "";
     BadArgs "bad_args" "";
     BadParams "bad_params" "Invalid parameters to command; please see documentation";
+    BadlyFormedNew "badly_formed_new" "The new path is not a valid absolute path";
+    BadlyFormedOrig "badly_formed_orig" "The old path is not a valid absolute path";
     BogusArgs "bogus_args" "";
     ChecksumMismatch "checksum_mismatch" "";
     ClassExists "class_exists" "That class already exists in that domain";
@@ -80,7 +83,10 @@ error_codes! {
     NodelDefaultClass "nodel_default_class" "Cannot delete the default class";
     NoneMatch "none_match" "No keys match that pattern and after-value (if any).";
     NotWritable "not_writable" "";
+    PathNotFound "path_not_found" "Path provided was not found in database";
     PluginAborted "plugin_aborted" "Action aborted by plugin";
+    PluginNotActiveForDomain "plugin_not_active_for_domain" "";
+    RenameFailed "rename_failed" "";
     SizeMismatch "size_mismatch" "";
     SizeVerifyError "size_verify_error" "";
     StateTooHigh "state_too_high" "Status cannot go from dead to alive; must use down";

@@ -44,8 +44,10 @@ pub struct RunningTracker {
 /// # Errors
 /// The database cannot be used or an address cannot be bound; nothing runs then.
 pub async fn start(settings: Settings, log: Logger) -> Result<RunningTracker, StartError> {
-    Extensions::enable(&settings.extensions).map_err(StartError::Settings)?;
+    let extensions = Extensions::enable(&settings.extensions).map_err(StartError::Settings)?;
     let store = Store::open(&settings.database, log.clone())?;
+    store.require_extensions(&extensions.tables())?;
+    drop(extensions);
     let mut sockets = Vec::new();
     for address in &settings.tracker.listen {
         let bound = listener::bind(address).await;

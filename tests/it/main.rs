@@ -8,6 +8,7 @@ mod additions;
 mod admin;
 mod bad_input;
 mod conformance;
+mod extensions;
 mod random_requests;
 mod recovery;
 mod replication;

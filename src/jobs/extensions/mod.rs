@@ -5,6 +5,8 @@
 //! What it changes in the database along with a file is part of the file's own transaction: both happen, or neither.
 //! An extension must never change a file that the command is not about.
 
+mod file_paths;
+mod metadata;
 mod random_writes;
 mod sort_by_wait;
 mod zone_local;
@@ -14,28 +16,38 @@ use super::query::Query;
 use super::query::error::{CommandError, CommandResult};
 use super::query::spec::CommandSpec;
 use crate::cluster::ClusterSnapshot;
-use crate::ids::{DevId, Fid};
+use crate::ids::{DevId, Dmid, Fid};
 use crate::protocol::args::Args;
 use crate::protocol::error_code::ErrorCode;
 use crate::settings::ExtensionSettings;
 use crate::store::files::CloseUpload;
-use crate::store::{StoreConnection, StoreResult};
+use crate::store::{ExtensionTables, StoreConnection, StoreResult};
 use futures::future::LocalBoxFuture;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// A part of the transaction that makes an upload a file. An error undoes the whole: [`StoreError::Refused`] for a
-/// refusal that the client is told.
+/// A part of the transaction that makes an upload a file; given the files that its key led to before, which are deleted.
+/// Gives further files that it has deleted itself. An error undoes the whole: [`StoreError::Refused`] for a refusal that
+/// the client is told.
 ///
 /// [`StoreError::Refused`]: crate::store::StoreError::Refused
-pub type CloseStep = Box<dyn FnMut(&mut StoreConnection, &CloseUpload) -> StoreResult<()> + Send>;
+pub type CloseStep = Box<dyn FnMut(&mut StoreConnection, &CloseUpload, &[Fid]) -> StoreResult<Vec<Fid>> + Send>;
 
 /// A part of the transaction that deletes a file; called with each fid that goes.
 pub type DeleteStep = Box<dyn FnMut(&mut StoreConnection, Fid) -> StoreResult<()> + Send>;
 
+/// A part of the transaction that deletes a domain, after it was found to be empty.
+pub type DomainStep = fn(&mut StoreConnection, Dmid) -> StoreResult<()>;
+
 /// One built-in extension. Every method has a default that does nothing.
 pub trait Extension {
+    /// The tables it needs.
+    fn tables(&self) -> &'static [ExtensionTables] {
+        &[]
+    }
+
     /// The commands it brings.
     fn commands(&self) -> &'static [CommandSpec] {
         &[]
@@ -74,6 +86,11 @@ pub trait Extension {
     fn with_delete(&self, _query: &Query<'_>) -> Option<DeleteStep> {
         None
     }
+
+    /// What is to change when a domain is deleted.
+    fn with_delete_domain(&self) -> Option<DomainStep> {
+        None
+    }
 }
 
 /// The extensions that are switched on, in the order of the setting.
@@ -88,8 +105,13 @@ impl Extensions {
     /// # Errors
     /// A name that no extension has, or a setting that its extension cannot use.
     pub fn enable(settings: &ExtensionSettings) -> Result<Self, String> {
-        let enabled: Result<Vec<_>, _> = settings.enabled.iter().map(|name| build(name, settings)).collect();
+        let enabled: Result<Vec<_>, _> = with_needed(&settings.enabled).map(|name| build(name, settings)).collect();
         Ok(Self { enabled: enabled?.into() })
+    }
+
+    /// The tables that they need.
+    pub fn tables(&self) -> BTreeSet<ExtensionTables> {
+        self.enabled.iter().flat_map(|extension| extension.tables()).copied().collect()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -167,6 +189,11 @@ impl Extensions {
     pub fn with_delete(&self, query: &Query<'_>) -> Vec<DeleteStep> {
         self.enabled.iter().filter_map(|extension| extension.with_delete(query)).collect()
     }
+
+    /// All that changes when a domain is deleted.
+    pub fn with_delete_domain(&self) -> Vec<DomainStep> {
+        self.enabled.iter().filter_map(|extension| extension.with_delete_domain()).collect()
+    }
 }
 
 /// The commands of every extension there is, switched on or not.
@@ -178,10 +205,22 @@ pub fn all_commands() -> impl Iterator<Item = &'static CommandSpec> {
 
 /// Every extension there is, by the names of the public plugins.
 const BUILT_IN: &[(&str, Build)] = &[
+    ("FilePaths", |_| Ok(Rc::new(file_paths::FilePaths))),
+    ("MetaData", |_| Ok(Rc::new(metadata::MetaData))),
     ("RandomWrites", |_| Ok(Rc::new(random_writes::RandomWrites))),
     ("SortByWait", |_| Ok(Rc::new(sort_by_wait::SortByWait))),
     ("ZoneLocal", |settings| Ok(Rc::new(zone_local::ZoneLocal::new(settings)?))),
 ];
+
+/// Of these extensions the first cannot do without the second.
+const NEEDS: (&str, &str) = ("FilePaths", "MetaData");
+
+/// The names, each once, and what they need.
+fn with_needed(names: &[String]) -> impl Iterator<Item = &str> {
+    let needed = names.iter().any(|name| name == NEEDS.0).then_some(NEEDS.1);
+    let mut seen = BTreeSet::new();
+    names.iter().map(String::as_str).chain(needed).filter(move |name| seen.insert(*name))
+}
 
 /// Makes an extension; a text that names the setting which it cannot use.
 type Build = fn(&ExtensionSettings) -> Result<Rc<dyn Extension>, String>;
