@@ -12,3 +12,9 @@ pub struct WakeJobs;
 #[derive(Message, Clone, Copy, Debug, PartialEq, Eq)]
 #[rtype(result = "()")]
 pub struct RefreshCluster;
+
+/// Answer when the monitor says the next time that a round is complete which included a reading of the database. Nothing
+/// is begun for it. False if the monitor goes before.
+#[derive(Message, Clone, Copy, Debug, PartialEq, Eq)]
+#[rtype(result = "bool")]
+pub struct AwaitMonitorRound;

@@ -8,7 +8,7 @@ use mogilefs::cluster::ClusterView;
 use mogilefs::job_kind::JobKind;
 use mogilefs::logging;
 use mogilefs::metrics::Metrics;
-use mogilefs::notices::RefreshCluster;
+use mogilefs::notices::{AwaitMonitorRound, RefreshCluster};
 use mogilefs::settings::Settings;
 use mogilefs::store::{Store, domains};
 use mogilefs::tracker::monitor::{Monitor, MonitorJustRan};
@@ -219,6 +219,37 @@ async fn a_refresh_shows_what_was_written_before_it() {
         listened.monitor.send(RefreshCluster).await.expect("monitor lives");
         assert!(listened.view.load().domain_by_name(name.as_str().into()).is_some(), "{name}");
     }
+}
+
+/// Nobody begins a round for those who only wait for one; a round without a reading of the database is not theirs.
+#[actix::test]
+async fn who_awaits_a_round_hears_of_the_next_with_a_reading() {
+    let listened = listen_to_monitor();
+    listened.monitor.send(RefreshCluster).await.expect("monitor lives");
+    tokio::time::pause();
+    for _ in 0..5 {
+        let session = listened.store.session().expect("session");
+        let name = format!("d{}", listened.heard.load(Ordering::Relaxed));
+        let created = name.clone();
+        session.write(move |conn| domains::create(conn, created.as_str().into())).await.expect("created");
+        let begun = tokio::time::Instant::now();
+        // The first may be that of a round under way; the next one's reading came after it.
+        for _ in 0..2 {
+            assert!(listened.monitor.send(AwaitMonitorRound).await.expect("monitor lives"));
+        }
+        assert!(listened.view.load().domain_by_name(name.as_str().into()).is_some());
+        let waited = begun.elapsed();
+        assert!((Duration::from_secs(1)..Duration::from_secs(14)).contains(&waited), "{waited:?}");
+    }
+}
+
+#[actix::test]
+async fn who_awaits_a_round_is_told_when_the_monitor_goes() {
+    let listened = listen_to_monitor();
+    listened.monitor.send(RefreshCluster).await.expect("monitor lives");
+    let waiting = listened.monitor.send(AwaitMonitorRound);
+    listened.monitor.send(Retire).await.expect("monitor lives");
+    assert!(!waiting.await.unwrap_or(false), "no round was completed");
 }
 
 struct Supervised {

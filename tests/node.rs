@@ -317,6 +317,41 @@ async fn chunked_uploads() {
 }
 
 /// S9, S10.
+/// N4: clients with a `largefile` mode put an empty file and then its parts, one after the other.
+#[actix_rt::test]
+async fn a_file_can_be_put_in_parts() {
+    let node = TestNode::start().await;
+    assert_eq!(node.put(FID, b"").await, 201);
+    for (range, part, status) in [
+        ("bytes 0-3/*", &b"0123"[..], 204),
+        ("bytes 4-9/*", b"456789", 204),
+        ("bytes 2-3/10", b"xy", 204),
+        ("bytes 12-12/*", b"!", 204),
+    ] {
+        let header = format!("Content-Range: {range}");
+        assert_eq!(node.ask("PUT", FID, &[&header], part).await.status, status, "{range}");
+    }
+    assert_eq!(std::fs::read(node.path(FID)).unwrap(), b"01xy456789\0\0!");
+    let whole = node.ask("PUT", FID, &["Content-Range: bytes 0-4/5"], b"whole").await;
+    assert_eq!(whole.status, 204);
+    assert_eq!(std::fs::read(node.path(FID)).unwrap(), b"whole", "all of it: what was longer is gone");
+    let other = FID.replace("9999.fid", "9998.fid");
+    assert_eq!(node.ask("PUT", &other, &["Content-Range: bytes 0-2/*"], b"new").await.status, 201);
+    assert_eq!(std::fs::read(node.path(&other)).unwrap(), b"new");
+    let wrong = &["Content-Range: bytes 0-2/*", "Content-MD5: kDPg4wXyR8DDyA0MeEjIsw=="];
+    assert_eq!(node.ask("PUT", &other, wrong, b"bad").await.status, 400);
+}
+
+/// `mogadm check` asks for `//dev1/usage`.
+#[actix_rt::test]
+async fn repeated_slashes_count_as_one() {
+    let node = TestNode::start().await;
+    assert_eq!(node.put(FID, b"bytes").await, 201);
+    let doubled = format!("/{}", FID.replacen("/0/", "//0/", 1));
+    let reply = node.ask("GET", &doubled, &[], b"").await;
+    assert_eq!((reply.status, &reply.body[..]), (200, &b"bytes"[..]), "{doubled}");
+}
+
 #[actix_rt::test]
 async fn uploads_outside_devices_are_refused() {
     let node = TestNode::start().await;
@@ -327,7 +362,10 @@ async fn uploads_outside_devices_are_refused() {
     {
         assert_eq!(node.put(uri, b"x").await, 400, "{uri}");
     }
-    assert_eq!(node.ask("PUT", FID, &["Content-Range: bytes 0-0/1"], b"x").await.status, 400);
+    for range in ["bytes 0-1/*", "bytes 1-0/*", "0-0/1", "bytes 0-0"] {
+        let header = format!("Content-Range: {range}");
+        assert_eq!(node.ask("PUT", FID, &[&header], b"x").await.status, 400, "{range}");
+    }
     std::fs::create_dir(node.path("/dev11/dir")).unwrap();
     assert_eq!(node.put("/dev11/dir", b"x").await, 400);
     assert_eq!(node.put("/dev11/usage/x", b"x").await, 400, "a file in the way");

@@ -21,7 +21,7 @@ use mogilefs::store::queues::PARKED;
 use mogilefs::store::tempfiles::NewTempfile;
 use mogilefs::store::{
     Backend, DeleteOutcome, Session, SetupOutcome, Store, StoreConnection, StoreError, StoreResult, checksums, classes,
-    db_unixtime, devices, domains, file_on, files, hosts, queues, server_settings, tempfiles,
+    db_unixtime, devices, domains, file_on, files, fsck_log, hosts, queues, server_settings, tempfiles,
 };
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -301,6 +301,11 @@ on_every_database!(
     c84_delete_domain,
     c86_hosts,
     c87_c88_c89_devices,
+    c90_c91_fsck_sums,
+    c92_fsck_log,
+    sums_after_the_reference_emptied_the_log,
+    settings_by_prefix,
+    held_settings_make_others_wait,
     c93_checksums,
     c94_locks_exclude,
     locks_of_one_session,
@@ -1116,6 +1121,105 @@ async fn c87_c88_c89_devices(f: &Fixture) {
         (Some(50), Some(1000), Some(10), Some(1_700_000_000))
     );
     assert_eq!((rows[1].mb_total, rows[1].mb_used, rows[1].mb_asof), (None, None, None));
+}
+
+/// Adds events with these codes to the log.
+async fn log_events(f: &Fixture, evcodes: &[&str]) {
+    for (fid, evcode) in (1..).zip(evcodes) {
+        f.sql(&format!("INSERT INTO fsck_log (utime, fid, evcode) VALUES (1000, {fid}, '{evcode}')")).await;
+    }
+}
+
+/// The sums, and up to which number they go.
+fn sums(f: &Fixture) -> (Vec<(String, String)>, i64) {
+    let settings = f.get(server_settings::all);
+    let sums = settings
+        .iter()
+        .filter_map(|(field, sum)| Some((field.strip_prefix(fsck_log::SUM_PREFIX)?.to_owned(), sum.clone())))
+        .collect();
+    (sums, f.get(fsck_log::mark))
+}
+
+fn counts(counts: &[(&str, i64)]) -> Vec<(String, String)> {
+    counts.iter().map(|(evcode, count)| ((*evcode).to_owned(), count.to_string())).collect()
+}
+
+async fn c90_c91_fsck_sums(f: &Fixture) {
+    f.done(fsck_log::fold).await;
+    assert_eq!(sums(f), (vec![], 0));
+    log_events(f, &["NOPA", "MISS", "NOPA"]).await;
+    f.sql("INSERT INTO fsck_log (utime) VALUES (1000)").await;
+    let last = f.get(fsck_log::max_logid);
+    for _ in 0..2 {
+        f.done(fsck_log::fold).await;
+        assert_eq!(sums(f), (counts(&[("MISS", 1), ("NOPA", 2)]), last));
+    }
+    log_events(f, &["GONE"]).await;
+    f.done(fsck_log::clear).await;
+    assert_eq!(f.get(fsck_log::max_logid), 0);
+    assert_eq!(sums(f).0, counts(&[("GONE", 1), ("MISS", 1), ("NOPA", 2)]), "the row not yet summed is not lost");
+    log_events(f, &["MISS"]).await;
+    f.done(fsck_log::fold).await;
+    assert_eq!(sums(f).0, counts(&[("GONE", 1), ("MISS", 2), ("NOPA", 2)]));
+    f.done(fsck_log::clear_unsummed).await;
+    assert_eq!(f.get(fsck_log::max_logid), 0);
+}
+
+async fn c92_fsck_log(f: &Fixture) {
+    log_events(f, &["MISS"; 150]).await;
+    let all = f.get(|conn| fsck_log::list_after(conn, 0, 1000));
+    assert_eq!(all.len(), 150);
+    let page = f.get(|conn| fsck_log::list_after(conn, all[19].logid, 100));
+    assert_eq!(page, all[20..120]);
+    assert_eq!((page[0].utime, page[0].fid, page[0].devid), (1000, Some(Fid(21)), None));
+    assert_eq!(page[0].evcode.as_deref(), Some("MISS"));
+    assert!(page.is_sorted_by_key(|row| row.logid));
+    let (first, last) = (all[0].logid, all[149].logid);
+    assert_eq!(f.get(|conn| fsck_log::counts_by_evcode(conn, first, last)), [("MISS".to_owned(), 149)]);
+    assert_eq!(f.get(|conn| fsck_log::counts_by_evcode(conn, last, last)), []);
+}
+
+/// D17: emptied by `TRUNCATE`, MySQL numbers from 1 again, below the mark.
+async fn sums_after_the_reference_emptied_the_log(f: &Fixture) {
+    f.done(|conn| server_settings::set(conn, fsck_log::MARK_FIELD, Some("9000"))).await;
+    log_events(f, &["MISS", "MISS"]).await;
+    f.done(fsck_log::fold).await;
+    let last = f.get(fsck_log::max_logid);
+    assert_eq!(sums(f), (counts(&[("MISS", 2)]), last));
+}
+
+async fn settings_by_prefix(f: &Fixture) {
+    let many = [("a_b1", Some("1")), ("a_b2", Some("0")), ("axb3", Some("3")), ("a_", Some(""))];
+    f.done(move |conn| server_settings::set_all(conn, &many)).await;
+    for (field, says) in [("a_b1", true), ("a_b2", false), ("a_", false), ("none", false)] {
+        assert_eq!(f.get(|conn| server_settings::get_true(conn, field)).is_some(), says, "{field}");
+        assert_eq!(server_settings::says(&f.get(server_settings::all), field), says, "{field}");
+    }
+    assert_eq!(f.done(|conn| server_settings::remove_prefix(conn, "a_b")).await, 2);
+    assert_eq!(f.done(|conn| server_settings::remove_prefix(conn, "a_b")).await, 0);
+    f.has("server_settings WHERE field = 'axb3'");
+    f.has("server_settings WHERE field = 'a_'");
+}
+
+/// Of many that set what nobody has set yet, one does.
+async fn held_settings_make_others_wait(f: &Fixture) {
+    let contenders: Vec<_> = (0..8)
+        .map(|number| {
+            let session = f.store.session().expect("a session");
+            std::thread::spawn(move || {
+                block_on(session.write(move |conn| {
+                    server_settings::hold(conn)?;
+                    if server_settings::get_true(conn, "winner")?.is_some() {
+                        return Ok(0);
+                    }
+                    server_settings::set(conn, "winner", Some(&format!("number {number}")))?;
+                    Ok(1)
+                }))
+            })
+        })
+        .collect();
+    let winners: i32 = contenders.into_iter().map(|one| one.join().expect("no panic").expect("stored")).sum();
+    assert_eq!(winners, 1);
 }
 
 async fn c93_checksums(f: &Fixture) {

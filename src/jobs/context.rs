@@ -9,7 +9,7 @@ use crate::clock::Chance;
 use crate::cluster::ClusterView;
 use crate::metrics::Metrics;
 use crate::node_client::NodeClient;
-use crate::notices::{RefreshCluster, WakeJobs};
+use crate::notices::{AwaitMonitorRound, RefreshCluster, WakeJobs};
 use crate::settings::Settings;
 use crate::store::Session;
 use actix::Recipient;
@@ -31,6 +31,7 @@ pub struct JobContext {
     pub chance: RefCell<Chance>,
     pub wake_jobs: Recipient<WakeJobs>,
     pub refresh_cluster: Recipient<RefreshCluster>,
+    pub await_monitor_round: Recipient<AwaitMonitorRound>,
 }
 
 impl JobContext {

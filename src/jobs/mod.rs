@@ -1,4 +1,4 @@
-//! The work itself: client commands, monitoring, replication, deletion.
+//! The work itself: client commands, monitoring, replication, deletion, and what fsck and rebalance go by.
 //!
 //! Plain functions over a [`context::JobContext`]; no actor and no socket of a client. Actors (`tracker`) call them.
 
@@ -8,6 +8,9 @@ pub mod copy_notices;
 pub mod delete;
 pub mod doubtful_copies;
 pub mod extensions;
+pub mod fsck;
+pub mod hostname;
 pub mod monitor;
 pub mod query;
+pub mod rebalance;
 pub mod replicate;

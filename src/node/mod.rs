@@ -7,6 +7,7 @@ mod answer;
 mod blocking;
 mod body;
 mod byte_range;
+mod content_range;
 mod delete;
 mod devices;
 mod digest;

@@ -33,7 +33,8 @@ impl DevicePath {
         if !path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte)) {
             return Err(PathRefusal::Characters);
         }
-        let rest = path.strip_prefix('/').ok_or(PathRefusal::OutsideDevice)?;
+        // Old tools ask for `//dev1/usage`.
+        let rest = path.strip_prefix('/').ok_or(PathRefusal::OutsideDevice)?.trim_start_matches('/');
         let (device, below) = rest.split_once('/').ok_or(PathRefusal::OutsideDevice)?;
         if device_number(device).is_none() || below.ends_with('/') {
             return Err(PathRefusal::OutsideDevice);
@@ -78,6 +79,7 @@ mod tests {
     #[test]
     fn paths_below_devices_are_taken() {
         assert_eq!(disk("/dev11/0/000/a.fid"), Ok(PathBuf::from("/data/dev11/0/000/a.fid")));
+        assert_eq!(disk("//dev11/usage"), Ok(PathBuf::from("/data/dev11/usage")));
         assert_eq!(disk("/dev11//x/./usage"), Ok(PathBuf::from("/data/dev11/x/usage")));
         assert_eq!(disk("/dev11/..hidden"), Ok(PathBuf::from("/data/dev11/..hidden")));
     }

@@ -1,11 +1,14 @@
-//! PUT: a body becomes a file, whole or not at all.
+//! PUT: a body becomes a file, whole or not at all; with `Content-Range` it becomes a part of one.
 //!
-//! The body goes to a temporary file beside the target; only when every byte is there, written without an error and of
-//! the announced checksum, it gets its name. Until then the old content is served, whatever happens.
+//! A whole body goes to a temporary file beside the target; only when every byte is there, written without an error and of
+//! the announced checksum, it gets its name. Until then the old content is served, whatever happens. A part is written in
+//! its place at once, as clients want who upload a large file piece by piece: whoever sends it must send it again if it
+//! was not acknowledged.
 
 use super::NodeShared;
 use super::answer::{self, Answer};
 use super::blocking::blocking;
+use super::content_range::ContentRange;
 use super::path::{DevicePath, PathRefusal};
 use super::pulse::Pulse;
 use super::temp_file::{TempFile, is_temp_name, sync_directory};
@@ -14,10 +17,11 @@ use base64::Engine;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_RANGE, EXPECT, HeaderMap};
+use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, EXPECT, HeaderMap};
 use hyper::{Request, StatusCode};
 use slog::{debug, warn};
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -40,7 +44,7 @@ enum UploadError {
     Path(#[from] PathRefusal),
     #[error("name is reserved for unfinished uploads")]
     ReservedName,
-    #[error("Content-Range is not supported")]
+    #[error("Content-Range is malformed, or not as long as the body")]
     ContentRange,
     #[error("Content-MD5 is malformed")]
     MalformedMd5,
@@ -87,17 +91,22 @@ async fn store(
     headers: &HeaderMap,
     body: &mut Incoming,
 ) -> Result<Stored, UploadError> {
-    let announced = check_headers(headers)?;
+    let announced = announced_md5(headers)?;
+    let part = part(headers)?;
     let target = target(shared, path)?;
-    let (temp, made_directories) = create(&target)?;
-    let sink = Sink { temp, hasher: announced.map(|_| HashType::Md5.hasher()) };
+    let replaced = target.file.symlink_metadata().is_ok();
+    let (file, made_directories) = create(&target, part)?;
+    let sink = Sink { file, hasher: announced.map(|_| HashType::Md5.hasher()) };
     let sink = receive(body, pulse, sink).await?;
-    let temp = sink.verified(announced)?;
+    let file = sink.verified(announced)?;
     let _waiting_for_disk = pulse.disk_work();
     let sync = shared.sync;
     let finish = move || {
-        let replaced = target.file.symlink_metadata().is_ok();
-        temp.place(&target.file, sync)?;
+        match file {
+            SinkFile::Whole(temp) => temp.place(&target.file, sync)?,
+            SinkFile::Part(file) if sync => file.sync_all()?,
+            SinkFile::Part(_) => {}
+        }
         if sync {
             made_directories.iter().filter_map(|made| made.parent()).try_for_each(sync_directory)?;
         }
@@ -107,10 +116,18 @@ async fn store(
     Ok(if sync { blocking(finish).await? } else { finish()? })
 }
 
-fn check_headers(headers: &HeaderMap) -> Result<Option<Announced>, UploadError> {
-    if headers.contains_key(CONTENT_RANGE) {
-        return Err(UploadError::ContentRange);
+/// The part of a file that the body is; `None` if it is all of it.
+fn part(headers: &HeaderMap) -> Result<Option<ContentRange>, UploadError> {
+    let Some(value) = headers.get(CONTENT_RANGE) else { return Ok(None) };
+    let range = value.to_str().ok().and_then(ContentRange::parse).ok_or(UploadError::ContentRange)?;
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    match length == Some(range.length()) {
+        true => Ok((!range.is_whole()).then_some(range)),
+        false => Err(UploadError::ContentRange),
     }
+}
+
+fn announced_md5(headers: &HeaderMap) -> Result<Option<Announced>, UploadError> {
     headers.get("content-md5").map(|value| decode_md5(value.as_bytes()).ok_or(UploadError::MalformedMd5)).transpose()
 }
 
@@ -134,13 +151,13 @@ fn target(shared: &NodeShared, path: &str) -> Result<Target, UploadError> {
     }
 }
 
-/// The temporary file, and the directories that had to be made for it, uppermost first.
-fn create(target: &Target) -> io::Result<(TempFile, Vec<PathBuf>)> {
-    match TempFile::beside(&target.file) {
-        Ok(temp) => Ok((temp, Vec::new())),
+/// What to write to, and the directories that had to be made for it, uppermost first.
+fn create(target: &Target, part: Option<ContentRange>) -> io::Result<(SinkFile, Vec<PathBuf>)> {
+    match SinkFile::open(target, part) {
+        Ok(file) => Ok((file, Vec::new())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let made = make_directories(target)?;
-            Ok((TempFile::beside(&target.file)?, made))
+            Ok((SinkFile::open(target, part)?, made))
         }
         Err(error) => Err(error),
     }
@@ -161,9 +178,32 @@ fn make_directories(target: &Target) -> io::Result<Vec<PathBuf>> {
     Ok(made)
 }
 
+/// Where the bytes of an upload go.
+enum SinkFile {
+    Whole(TempFile),
+    /// The file itself, at the place of the part.
+    Part(File),
+}
+
+impl SinkFile {
+    fn open(target: &Target, part: Option<ContentRange>) -> io::Result<Self> {
+        let Some(part) = part else { return Ok(Self::Whole(TempFile::beside(&target.file)?)) };
+        let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(&target.file)?;
+        file.seek(SeekFrom::Start(part.first))?;
+        Ok(Self::Part(file))
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Whole(temp) => temp.write_all(bytes),
+            Self::Part(file) => file.write_all(bytes),
+        }
+    }
+}
+
 /// Takes the bytes of an upload.
 struct Sink {
-    temp: TempFile,
+    file: SinkFile,
     /// Only if the client announced a checksum.
     hasher: Option<Hasher>,
 }
@@ -174,16 +214,16 @@ impl Sink {
             if let Some(hasher) = &mut self.hasher {
                 hasher.update(piece);
             }
-            self.temp.write_all(piece)?;
+            self.file.write_all(piece)?;
         }
         Ok(self)
     }
 
-    fn verified(self, announced: Option<Announced>) -> Result<TempFile, UploadError> {
+    fn verified(self, announced: Option<Announced>) -> Result<SinkFile, UploadError> {
         let digest = self.hasher.map(|hasher| hasher.finish().digest);
         match (digest, announced) {
             (Some(digest), Some(announced)) if digest != announced => Err(UploadError::WrongMd5),
-            _ => Ok(self.temp),
+            _ => Ok(self.file),
         }
     }
 }

@@ -37,6 +37,7 @@ error_codes! {
     BadArgcount "bad_argcount" "";
     BadArgs "bad_args" "";
     BadParams "bad_params" "Invalid parameters to command; please see documentation";
+    BadRebalPol "bad_rebal_pol" "";
     BadlyFormedNew "badly_formed_new" "The new path is not a valid absolute path";
     BadlyFormedOrig "badly_formed_orig" "The old path is not a valid absolute path";
     BogusArgs "bogus_args" "";
@@ -44,6 +45,7 @@ error_codes! {
     ClassExists "class_exists" "That class already exists in that domain";
     ClassHasFiles "class_has_files" "Class still has files, unable to delete";
     ClassNotFound "class_not_found" "Class not found";
+    CopyErr "copy_err" "";
     Db "db" "Database error";
     DomainExists "domain_exists" "That domain already exists";
     DomainHasClasses "domain_has_classes" "";
@@ -54,6 +56,7 @@ error_codes! {
     Failure "failure" "Operation failed";
     FidExists "fid_exists" "";
     FidInUse "fid_in_use" "";
+    FsckRunning "fsck_running" "";
     HostExists "host_exists" "That host already exists";
     HostMismatch "host_mismatch" "The device specified doesn't belong to the host specified";
     HostNotEmpty "host_not_empty" "Unable to delete host; it contains devices still";
@@ -79,6 +82,9 @@ error_codes! {
     NoKey "no_key" "";
     NoPath "no_path" "";
     NoPort "no_port" "Port required to create host";
+    NoRebalPolicy "no_rebal_policy" "No rebalance policy available";
+    NoRebalState "no_rebal_state" "No available rebalance status";
+    NoSetRebal "no_set_rebal" "";
     NoTempFile "no_temp_file" "No tempfile or file already closed";
     NodelDefaultClass "nodel_default_class" "Cannot delete the default class";
     NoneMatch "none_match" "No keys match that pattern and after-value (if any).";
@@ -86,6 +92,8 @@ error_codes! {
     PathNotFound "path_not_found" "Path provided was not found in database";
     PluginAborted "plugin_aborted" "Action aborted by plugin";
     PluginNotActiveForDomain "plugin_not_active_for_domain" "";
+    RebalNotStarted "rebal_not_started" "Rebalance not running";
+    RebalRunning "rebal_running" "";
     RenameFailed "rename_failed" "";
     SizeMismatch "size_mismatch" "";
     SizeVerifyError "size_verify_error" "";

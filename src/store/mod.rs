@@ -28,6 +28,7 @@ pub mod domains;
 pub mod file_on;
 pub mod file_paths;
 pub mod files;
+pub mod fsck_log;
 pub mod hosts;
 pub mod metadata;
 pub mod queues;

@@ -168,6 +168,18 @@ diesel::table! {
 }
 
 diesel::table! {
+    use super::{AnyInt, Nullable, Text};
+
+    fsck_log (logid) {
+        logid -> AnyInt,
+        utime -> AnyInt,
+        fid -> Nullable<AnyInt>,
+        evcode -> Nullable<Text>,
+        devid -> Nullable<AnyInt>,
+    }
+}
+
+diesel::table! {
     use super::{AnyInt, Text};
 
     lock (lockid) {

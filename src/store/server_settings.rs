@@ -32,6 +32,46 @@ pub fn set(conn: &mut StoreConnection, field: &str, value: Option<&str>) -> Stor
     Ok(())
 }
 
+/// One setting, if it says anything: an empty value and `0` count as absent.
+pub fn get_true(conn: &mut StoreConnection, field: &str) -> StoreResult<Option<String>> {
+    Ok(get(conn, field)?.filter(|value| is_true(value)))
+}
+
+/// Does one of these settings say anything, as [`get_true`] has it?
+pub fn says(settings: &BTreeMap<String, String>, field: &str) -> bool {
+    settings.get(field).is_some_and(|value| is_true(value))
+}
+
+fn is_true(value: &str) -> bool {
+    !value.is_empty() && value != "0"
+}
+
+/// Sets several settings, and deletes those that are given no value.
+pub fn set_all(conn: &mut StoreConnection, changes: &[(&str, Option<&str>)]) -> StoreResult<()> {
+    changes.iter().try_for_each(|(field, value)| set(conn, field, *value))
+}
+
+/// Deletes the settings whose names start so; how many there were.
+pub fn remove_prefix(conn: &mut StoreConnection, prefix: &str) -> StoreResult<usize> {
+    // Chosen here: `_` occurs in most names and is a placeholder of `LIKE`.
+    let mut fields: Vec<String> =
+        each!(&mut *conn, c => server_settings::table.select(server_settings::field).load(c))?;
+    fields.retain(|field| field.starts_with(prefix));
+    if fields.is_empty() {
+        return Ok(0);
+    }
+    let rows = server_settings::table.filter(server_settings::field.eq_any(fields));
+    Ok(each!(conn, c => diesel::delete(rows).execute(c))?)
+}
+
+/// Keeps other trackers of this program from passing here until this transaction ends: call it first where what is
+/// stored depends on settings read before. The row that is locked is one that every database has and nobody changes.
+pub fn hold(conn: &mut StoreConnection) -> StoreResult<()> {
+    let row = server_settings::table.filter(server_settings::field.eq("schema_version"));
+    load_for_update!(conn, row.select(server_settings::field), String)?;
+    Ok(())
+}
+
 /// Adds to a setting that is a number and gives the sum; an absent one counts as zero. Exact for all numbers of 64 bits
 /// (C81). Adding zero writes nothing.
 ///

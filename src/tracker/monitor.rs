@@ -11,7 +11,7 @@ use crate::cluster::{ClusterSnapshot, ClusterView};
 use crate::jobs::monitor::refresh;
 use crate::jobs::monitor::round::{self, RoundMemory, RoundReport};
 use crate::node_client::NodeClient;
-use crate::notices::RefreshCluster;
+use crate::notices::{AwaitMonitorRound, RefreshCluster};
 use crate::settings::Settings;
 use crate::store::{Session, Store, StoreResult, devices};
 use actix::{
@@ -55,6 +55,10 @@ pub struct Monitor {
     database_failing: bool,
     /// Wait for the round after the one that runs.
     waiting: Vec<oneshot::Sender<()>>,
+    /// The tables were read since the last round began.
+    read_since_round: bool,
+    /// Wait for the end of a round that included a reading.
+    listening: Vec<oneshot::Sender<()>>,
     log: Logger,
 }
 
@@ -81,6 +85,8 @@ impl Monitor {
             database_read: false,
             database_failing: false,
             waiting: Vec::new(),
+            read_since_round: false,
+            listening: Vec::new(),
             log,
         }
     }
@@ -93,6 +99,7 @@ impl Monitor {
                 let default_mindevcount = self.settings.tracker.default_mindevcount;
                 self.view.publish(refresh::build(tables, &self.view.load(), default_mindevcount));
                 self.database_read = true;
+                self.read_since_round = true;
                 if std::mem::take(&mut self.database_failing) {
                     slog::info!(self.log, "database answers again");
                 }
@@ -110,11 +117,15 @@ impl Monitor {
         let Some(nodes) = self.nodes.clone() else { return };
         self.round_running = true;
         let answered = std::mem::take(&mut self.waiting);
+        let includes_reading = std::mem::take(&mut self.read_since_round);
         let cluster = self.view.load_full();
         let (settings, memory, chance) = (self.settings.clone(), self.memory.clone(), self.chance.clone());
         let round = async move { round::run(&nodes, &cluster, &settings.monitor, &memory, &chance).await };
         ctx.spawn(round.into_actor(self).map(move |report, monitor: &mut Self, ctx| {
             monitor.end_round(&report, answered, ctx);
+            if includes_reading {
+                monitor.tell_listeners();
+            }
         }));
     }
 
@@ -134,6 +145,13 @@ impl Monitor {
         if !self.waiting.is_empty() {
             self.read_database();
             self.start_round(ctx);
+        }
+    }
+
+    fn tell_listeners(&mut self) {
+        for listener in self.listening.drain(..) {
+            // A client that went away meanwhile needs no answer.
+            let _gone = listener.send(());
         }
     }
 
@@ -222,6 +240,16 @@ impl Handler<RefreshCluster> for Monitor {
             // A monitor that stops meanwhile is replaced, and the next request sees what it reads.
             let _refreshed = refreshed.await;
         })
+    }
+}
+
+impl Handler<AwaitMonitorRound> for Monitor {
+    type Result = ResponseFuture<bool>;
+
+    fn handle(&mut self, _: AwaitMonitorRound, _ctx: &mut Self::Context) -> Self::Result {
+        let (sender, told) = oneshot::channel();
+        self.listening.push(sender);
+        Box::pin(async move { told.await.is_ok() })
     }
 }
 

@@ -18,7 +18,7 @@ use crate::jobs::doubtful_copies::DoubtfulCopies;
 use crate::jobs::extensions::Extensions;
 use crate::metrics::Metrics;
 use crate::node_client::NodeClient;
-use crate::notices::{RefreshCluster, WakeJobs};
+use crate::notices::{AwaitMonitorRound, RefreshCluster, WakeJobs};
 use crate::settings::Settings;
 use crate::store::{Backend, Store, StoreError};
 use actix::dev::ToEnvelope;
@@ -193,6 +193,7 @@ impl Supervisor {
         let (copy_notices, doubtful_copies) = (CopyNotices::default(), DoubtfulCopies::default());
         let wake_jobs: Recipient<WakeJobs> = ctx.address().recipient();
         let refresh_cluster: Recipient<RefreshCluster> = ctx.address().recipient();
+        let await_monitor_round: Recipient<AwaitMonitorRound> = ctx.address().recipient();
         Arc::new(move || {
             Ok(JobContext {
                 session: store.session()?,
@@ -207,6 +208,7 @@ impl Supervisor {
                 chance: RefCell::new(new_chance()),
                 wake_jobs: wake_jobs.clone(),
                 refresh_cluster: refresh_cluster.clone(),
+                await_monitor_round: await_monitor_round.clone(),
             })
         })
     }
@@ -261,11 +263,31 @@ impl Handler<WakeJobs> for Supervisor {
     }
 }
 
+impl Supervisor {
+    fn present_monitor(&self) -> Option<Addr<Monitor>> {
+        self.monitor.as_ref().and_then(|roster| roster.borrow().first().map(|one| one.addr.clone()))
+    }
+}
+
+impl Handler<AwaitMonitorRound> for Supervisor {
+    type Result = ResponseFuture<bool>;
+
+    fn handle(&mut self, _: AwaitMonitorRound, _ctx: &mut Self::Context) -> Self::Result {
+        let monitor = self.present_monitor();
+        Box::pin(async move {
+            match monitor {
+                Some(monitor) => monitor.send(AwaitMonitorRound).await.unwrap_or(false),
+                None => false,
+            }
+        })
+    }
+}
+
 impl Handler<RefreshCluster> for Supervisor {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: RefreshCluster, _ctx: &mut Self::Context) -> Self::Result {
-        let monitor = self.monitor.as_ref().and_then(|roster| roster.borrow().first().map(|one| one.addr.clone()));
+        let monitor = self.present_monitor();
         let log = self.config.log.clone();
         Box::pin(async move {
             let Some(monitor) = monitor else { return };

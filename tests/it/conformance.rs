@@ -2,8 +2,7 @@
 //!
 //! The numbers are those of the section; state carries over from step to step. 10.0.0.1 of the section is a storage node
 //! on 127.0.0.1 with dev1 and dev2, 10.0.0.2 one on 127.0.0.2 with dev3. Where this program differs on purpose
-//! (docs/DIFFERENCES.md), the step says what it answers instead and names the defect. Left out are the commands that
-//! this version does not have (45–47, 233, 258–286) and the console (admin.rs).
+//! (docs/DIFFERENCES.md), the step says what it answers instead and names the defect. Left out is the console (admin.rs).
 
 use crate::support::cluster::{Node, Tracker, http_put};
 use crate::support::database::{Database, on_each_database};
@@ -41,6 +40,8 @@ fn statements_in_order() {
         script.changing_class();
         script.deleting();
         script.settings();
+        script.fsck();
+        script.rebalance();
         script.diagnostics();
     });
 }
@@ -271,6 +272,14 @@ impl Script<'_> {
         self.step(42, "get_domains", "OK domains=0");
         self.step(43, "list_fids", "OK fid_count=0");
         self.step(44, "server_settings", "OK key_count=1&key_1=schema_version&value_1=17");
+        self.step(45, "fsck_getlog", "OK row_count=0");
+        self.step(46, "replicate_now", "OK count=0");
+        self.step(
+            47,
+            "fsck_status",
+            "OK running=0&host=&max_fid_checked=0&policy_only=0&end_fid=0&start_time=0&stop_time=0&current_time=*\
+             &max_logid=0",
+        );
     }
 
     fn hosts(&mut self) {
@@ -696,7 +705,7 @@ fn pump(from: &TcpStream, to: &TcpStream) {
     });
 }
 
-/// Statements 210–232.
+/// Statements 210–233.
 impl Script<'_> {
     fn renaming(&mut self) {
         let exists = "ERR key_exists Target+key+name+already+exists%3B+can%27t+overwrite.";
@@ -742,10 +751,15 @@ impl Script<'_> {
             edit["oldpath"].ends_with(&format!("{:010}.fid", self.value("fid of ky").parse::<u64>().expect("a fid")))
         );
         assert_eq!(self.database.count("tempfile", &format!("fid = {}", edit["fid"])), 1, "232. an open upload");
+        self.database.execute("UPDATE file_to_replicate SET nexttry = 2147483647");
+        let waiting = self.database.count("file_to_replicate", "nexttry = 2147483647");
+        assert!(waiting > 0, "233. there are entries");
+        self.step(233, "replicate_now", &format!("OK count={waiting}"));
+        self.step(233, "replicate_now", "OK count=0");
     }
 }
 
-/// Statements 234–257 and 287–289.
+/// Statements 234–289.
 impl Script<'_> {
     fn settings(&mut self) {
         self.step(234, "set_server_setting", BAD_PARAMS);
@@ -772,16 +786,98 @@ impl Script<'_> {
         self.step(254, "server_setting key=nope", "OK key=nope&value=");
         self.fsck_settings_are_not_listed();
         self.step(257, "clear_cache all=1&x=2", "OK all=1&x=2");
+        self.step(258, "do_monitor_round", "OK ");
     }
 
     fn fsck_settings_are_not_listed(&mut self) {
-        self.database.execute("INSERT INTO server_settings (field, value) VALUES ('fsck_highest_fid_checked', '0')");
+        self.setup("fsck_reset");
         self.setup("set_server_setting key=fsck_checksum&value=MD5");
         let listed = self.setup("server_settings");
         let fsck: Vec<_> = listed.values().filter(|value| value.starts_with("fsck_")).collect();
         assert_eq!(fsck, ["fsck_checksum"], "255.");
         let single = "OK key=fsck_highest_fid_checked&value=0";
         self.step(256, "server_setting key=fsck_highest_fid_checked", single);
+    }
+
+    fn fsck(&mut self) {
+        self.step(259, "fsck_reset policy_only=1&startpos=3", "OK ");
+        let highest = self.database.number("SELECT MAX(fid) AS n FROM file");
+        self.step(
+            260,
+            "fsck_status",
+            &format!(
+                "OK running=0&host=&max_fid_checked=3&policy_only=1&end_fid={highest}&start_time=0&stop_time=0\
+                 &current_time=*&max_logid=0"
+            ),
+        );
+        self.step(261, "fsck_reset", "OK ");
+        self.database.execute(
+            "INSERT INTO fsck_log (utime, fid, evcode, devid) VALUES (1000, 12, 'MISS', 3), (1001, 12, 'GONE', NULL)",
+        );
+        let log = self.step(
+            262,
+            "fsck_getlog",
+            "OK row_count=2&row_1_logid=*&row_1_utime=1000&row_1_fid=12&row_1_evcode=MISS&row_1_devid=3\
+             &row_2_logid=*&row_2_utime=1001&row_2_fid=12&row_2_evcode=GONE",
+        );
+        self.step(263, &format!("fsck_getlog after_logid={}", log["row_2_logid"]), "OK row_count=0");
+        for _ in 0..2 {
+            self.step(264, "fsck_status", "OK num_MISS=1&num_GONE=1&policy_only=0&max_fid_checked=0&…");
+        }
+        self.step(265, "fsck_clearlog", "OK ");
+        self.step(266, "fsck_getlog", "OK row_count=0");
+        self.step(266, "fsck_status", "OK num_MISS=1&num_GONE=1&max_logid=0&…");
+
+        self.set_raw("fsck_host", "other");
+        self.step(267, "fsck_start", "ERR fsck_running fsck+is+already+running");
+        let running = "ERR fsck_running fsck+running%3B+cannot+run+rebalance+at+same+time";
+        self.step(268, "rebalance_start", running);
+        self.step(269, "fsck_status", "OK running=1&host=other&…");
+        for _ in 0..2 {
+            self.step(270, "fsck_stop", "OK ");
+        }
+        self.step(270, "fsck_status", "OK running=0&host=&…");
+        assert_eq!(self.count("server_settings", "field = 'fsck_stop_time' AND value <> '0'"), 1, "270.");
+        self.step(271, "fsck_start", "OK ");
+        self.step(271, "fsck_status", "OK running=1&stop_time=0&…");
+        self.setup("fsck_stop");
+    }
+
+    fn rebalance(&mut self) {
+        let no_policy = "ERR no_rebal_policy No+rebalance+policy+available";
+        self.step(272, "rebalance_status", "ERR no_rebal_state No+available+rebalance+status");
+        self.step(273, "rebalance_start", no_policy);
+        self.step(274, "rebalance_test", no_policy);
+        self.step(275, "rebalance_stop", "ERR rebal_not_started Rebalance+not+running");
+        self.step(276, "rebalance_reset", "OK ");
+        let set_policy = "rebalance_set_policy policy=";
+        self.step(277, &format!("{set_policy}foo%3D1"), "ERR bad_rebal_pol Invalid+setting+foo*");
+        self.step(278, &format!("{set_policy}from_hosts%3D1+to_hosts%3D2"), "OK ");
+        self.all_alive();
+        self.step(279, "rebalance_test", "OK sdevs=1,2&ddevs=3");
+
+        self.set_raw("rebal_host", "other");
+        self.step(280, "rebalance_start", "ERR rebal_running rebalance+is+already+running");
+        let running = "ERR rebal_running rebalance+running%3B+cannot+run+fsck+at+same+time";
+        self.step(281, "fsck_start", running);
+        let running = "ERR no_set_rebal cannot+change+rebalance+policy+while+rebalance+is+running";
+        self.step(282, &format!("{set_policy}from_hosts%3D1"), running);
+        self.step(283, "rebalance_reset", "ERR rebal_running rebalance+is+running");
+        self.step(284, "rebalance_stop", "OK ");
+        assert_eq!(self.count("server_settings", "field = 'rebal_signal' AND value = 'stop'"), 1, "284.");
+        // What the tracker `other` would do then.
+        self.database.execute("DELETE FROM server_settings WHERE field IN ('rebal_host', 'rebal_signal')");
+        let state = self.step(285, "rebalance_start", "OK state=*")["state"].clone();
+        for part in ["source_devs=1,2 ", "completed_devs= ", "sdev_current=0 ", "fids_queued=0 ", "time_finished=0 "] {
+            assert!(state.contains(part), "285. {state}");
+        }
+        assert_eq!(self.count("server_settings", "field = 'rebal_host'"), 1, "285.");
+        assert_eq!(self.step(286, "rebalance_status", "OK state=*")["state"], state, "286.");
+    }
+
+    /// A setting that no command sets so.
+    fn set_raw(&self, field: &str, value: &str) {
+        self.database.execute(&format!("INSERT INTO server_settings (field, value) VALUES ('{field}', '{value}')"));
     }
 
     fn diagnostics(&mut self) {

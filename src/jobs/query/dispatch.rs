@@ -2,7 +2,7 @@
 
 use super::error::{CommandError, CommandResult};
 use super::spec::CommandSpec;
-use super::{Query, files, service, topology};
+use super::{Query, files, fsck, rebalance, service, topology};
 use crate::jobs::context::JobContext;
 use crate::protocol::args::Args;
 use crate::protocol::error_code::ErrorCode;
@@ -129,4 +129,21 @@ commands! { |query|
     "noop", service::diagnostics::NOOP => service::diagnostics::noop(query);
     "test", service::diagnostics::TEST => service::diagnostics::test(query);
     "sleep", service::diagnostics::SLEEP => service::diagnostics::sleep(query).await;
+    "replicate_now", service::replicate_now::SPEC => service::replicate_now::handle(query).await;
+    "do_monitor_round", service::do_monitor_round::SPEC => service::do_monitor_round::handle(query).await;
+    "httpcopy", service::httpcopy::SPEC => service::httpcopy::handle(query).await;
+
+    "fsck_start", fsck::start::SPEC => fsck::start::handle(query).await;
+    "fsck_stop", fsck::stop::SPEC => fsck::stop::handle(query).await;
+    "fsck_reset", fsck::reset::SPEC => fsck::reset::handle(query).await;
+    "fsck_status", fsck::status::SPEC => fsck::status::handle(query).await;
+    "fsck_getlog", fsck::getlog::SPEC => fsck::getlog::handle(query);
+    "fsck_clearlog", fsck::clearlog::SPEC => fsck::clearlog::handle(query).await;
+
+    "rebalance_set_policy", rebalance::set_policy::SPEC => rebalance::set_policy::handle(query).await;
+    "rebalance_start", rebalance::start::SPEC => rebalance::start::handle(query).await;
+    "rebalance_stop", rebalance::stop::SPEC => rebalance::stop::handle(query).await;
+    "rebalance_status", rebalance::status::SPEC => rebalance::status::handle(query);
+    "rebalance_test", rebalance::test::SPEC => rebalance::test::handle(query);
+    "rebalance_reset", rebalance::reset::SPEC => rebalance::reset::handle(query).await;
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long to wait for the lock of a file.
-const LOCK_WAIT: Duration = Duration::from_secs(1);
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(1);
 const BYTES_PER_MIB: i64 = 1 << 20;
 
 /// Carries out one item: makes copies until the policy is content, then settles the queue row.
@@ -55,21 +55,11 @@ async fn make_copies(ctx: &JobContext, todo: &ReplicateTodo) -> StoreResult<Repl
         Ok(found) => found,
         Err(reason) => return Ok(ReplicateOutcome::NoPolicy(reason)),
     };
-    let checksum = ctx.session.read(|conn| checksums::find(conn, file.fid))?;
-    let replication = Replication {
-        ctx,
-        known_checksum: checksum
-            .and_then(|(number, digest)| Some(Checksum { hashtype: HashType::from_number(number)?, digest })),
-        cluster: cluster.clone(),
-        class,
-        policy,
-        file: &file,
-        preferred_source: todo.fromdevid,
-    };
+    let replication = Replication::of(ctx, &cluster, class, policy, &file, todo.fromdevid)?;
     replication.until_content(devids).await
 }
 
-fn class_and_policy<'c>(
+pub(super) fn class_and_policy<'c>(
     cluster: &'c ClusterSnapshot,
     file: &FileRow,
 ) -> Result<(&'c Class, ReplicationPolicy), String> {
@@ -120,7 +110,7 @@ impl Whereabouts {
 }
 
 /// The replication of one file.
-struct Replication<'a> {
+pub(super) struct Replication<'a> {
     ctx: &'a JobContext,
     cluster: Arc<ClusterSnapshot>,
     class: &'a Class,
@@ -130,7 +120,22 @@ struct Replication<'a> {
     preferred_source: Option<DevId>,
 }
 
-impl Replication<'_> {
+impl<'a> Replication<'a> {
+    /// With the checksum that the file is known to have.
+    pub(super) fn of(
+        ctx: &'a JobContext,
+        cluster: &Arc<ClusterSnapshot>,
+        class: &'a Class,
+        policy: ReplicationPolicy,
+        file: &'a FileRow,
+        preferred_source: Option<DevId>,
+    ) -> StoreResult<Self> {
+        let known = ctx.session.read(|conn| checksums::find(conn, file.fid))?;
+        let known_checksum =
+            known.and_then(|(number, digest)| Some(Checksum { hashtype: HashType::from_number(number)?, digest }));
+        Ok(Self { ctx, cluster: cluster.clone(), class, policy, file, known_checksum, preferred_source })
+    }
+
     /// Asks the policy, copies, asks again.
     async fn until_content(mut self, devids: Vec<DevId>) -> StoreResult<ReplicateOutcome> {
         let mut whereabouts = Whereabouts::new(&self.cluster, devids, self.file.length);
@@ -196,7 +201,7 @@ impl Replication<'_> {
     }
 
     /// Copies the file and, where its class wants checksums, verifies what arrived. Gives the checksum if computed.
-    async fn copy(&self, source: DevId, target: DevId) -> Result<Option<Checksum>, CopyError> {
+    pub(super) async fn copy(&self, source: DevId, target: DevId) -> Result<Option<Checksum>, CopyError> {
         let unknown = || NodeError::Unreachable("device is unknown".to_owned());
         let source = self.cluster.device(source).ok_or_else(|| CopyError::Source(unknown()))?;
         let target = self.cluster.device(target).ok_or_else(|| CopyError::Target(unknown()))?;
@@ -268,7 +273,7 @@ impl Replication<'_> {
 
     /// The copy is there: record it. Only now, so that a crash in between costs a copy nobody knows, never a row
     /// without a copy.
-    async fn record(&mut self, target: DevId, checksum: Option<Checksum>) -> StoreResult<()> {
+    pub(super) async fn record(&mut self, target: DevId, checksum: Option<Checksum>) -> StoreResult<()> {
         let fid = self.file.fid;
         let recount = !self.cluster.server_flag("skip_devcount");
         let new_checksum = checksum.filter(|_| self.known_checksum.is_none());

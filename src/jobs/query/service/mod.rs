@@ -1,4 +1,7 @@
-//! Commands about the service itself: server settings, cache, diagnostics.
+//! Commands about the service itself: server settings, cache, diagnostics, and what operators and tools want done now.
 
 pub mod diagnostics;
+pub mod do_monitor_round;
+pub mod httpcopy;
+pub mod replicate_now;
 pub mod settings;

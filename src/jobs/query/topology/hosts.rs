@@ -6,6 +6,7 @@ use crate::ids::HostId;
 use crate::jobs::query::Query;
 use crate::jobs::query::error::{CommandError, CommandResult};
 use crate::jobs::query::spec::{CommandSpec, Group, Origin, flag, number, pair, text};
+use crate::protocol::args::num;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::DeleteOutcome;
@@ -194,9 +195,9 @@ fn changes(query: &Query<'_>) -> Result<HostChanges, CommandError> {
     Ok(HostChanges {
         ip: text("ip", "hostip"),
         http_port: text("port", "http_port").map(|port| port_number(&port)).transpose()?,
-        // 0 is stored for "none": reading then goes to the main port.
+        // 0 is stored for "none", also for the word `None` that a Python client sends: reading then goes to the main port.
         http_get_port: text("getport", "http_get_port")
-            .map(|port| if port.is_empty() { Ok(0) } else { port_number(&port) })
+            .map(|port| if num(port.as_bytes()) == 0.0 { Ok(0) } else { port_number(&port) })
             .transpose()?,
         altip: text("altip", "altip"),
         altmask: text("altmask", "altmask"),

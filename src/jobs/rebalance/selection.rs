@@ -1,0 +1,188 @@
+//! Which devices a policy selects now (jobs.md 11.1).
+
+use super::policy::{RebalancePolicy, Side, Thresholds};
+use super::state::RebalanceState;
+use crate::cluster::ClusterSnapshot;
+use crate::cluster::device::{Device, DeviceView};
+use crate::ids::DevId;
+
+/// The devices whose copies are to be moved, by device id.
+pub fn sources(policy: &RebalancePolicy, cluster: &ClusterSnapshot) -> Vec<DevId> {
+    let is_source = |view: &DeviceView<'_>| view.may_be_deleted_from() && policy.from.takes(view.device);
+    cluster.devices().filter(is_source).map(|view| view.device.devid).collect()
+}
+
+/// The devices that may get copies, by device id: never one that the run takes copies from.
+pub fn destinations(
+    policy: &RebalancePolicy,
+    state: &RebalanceState,
+    cluster: &ClusterSnapshot,
+    min_free_space_mb: i64,
+) -> Vec<DevId> {
+    let is_destination = |view: &DeviceView<'_>| {
+        view.may_get_files(min_free_space_mb)
+            && !state.has_source(view.device.devid)
+            && policy.to.takes(view.device)
+            && !policy.not_to_devices.contains(&view.device.devid)
+            && !policy.not_to_hosts.contains(&view.device.hostid)
+    };
+    cluster.devices().filter(is_destination).map(|view| view.device.devid).collect()
+}
+
+impl Side {
+    fn takes(&self, device: &Device) -> bool {
+        self.devices.as_ref().is_none_or(|devices| devices.contains(&device.devid))
+            && self.hosts.as_ref().is_none_or(|hosts| hosts.contains(&device.hostid))
+            && self.above.are_exceeded_by(device)
+    }
+}
+
+impl Thresholds {
+    /// A device without figures exceeds nothing.
+    fn are_exceeded_by(&self, device: &Device) -> bool {
+        if *self == Self::default() {
+            return true;
+        }
+        let (Some(total), Some(used)) = (device.mb_total.filter(|&total| total > 0), device.mb_used) else {
+            return false;
+        };
+        let (total, used, free) = (total as f64, used as f64, (total - used) as f64);
+        let exceeds = |figure: f64, threshold: Option<f64>| threshold.is_none_or(|threshold| figure > threshold);
+        // Multiplied before it is divided, so that exactly 95 % is not above 95 (J142).
+        exceeds(used * 100.0 / total, self.percent_used)
+            && exceeds(free * 100.0 / total, self.percent_free)
+            && exceeds(used, self.mb_used)
+            && exceeds(free, self.mb_free)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::device_state::{DeviceStatus, HostStatus, ObservedDevice, ObservedHost};
+    use crate::cluster::host::Host;
+    use crate::ids::HostId;
+    use std::sync::Arc;
+
+    /// Devices 11, 12 on host 1, 21, 22 on host 2 and so on, all in order, each with 1000 MiB of which it uses `used`.
+    fn cluster(used: &[[i64; 2]]) -> ClusterSnapshot {
+        let mut cluster = ClusterSnapshot::default();
+        for (hostid, used) in (1..).zip(used) {
+            cluster.hosts.insert(HostId(hostid), Arc::new(host(hostid)));
+            for (number, used) in (1..).zip(used) {
+                let devid = DevId(10 * hostid + number);
+                cluster.devices.insert(devid, Arc::new(device(devid, hostid, *used)));
+            }
+        }
+        cluster
+    }
+
+    fn host(hostid: i64) -> Host {
+        Host {
+            hostid: HostId(hostid),
+            name: format!("h{hostid}"),
+            status: Some(HostStatus::Alive),
+            ip: format!("10.0.0.{hostid}"),
+            http_port: 7500,
+            http_get_port: None,
+            altip: None,
+            altmask_text: None,
+            altmask: None,
+            observed: Some(ObservedHost::Reachable),
+        }
+    }
+
+    fn device(devid: DevId, hostid: i64, used: i64) -> Device {
+        Device {
+            devid,
+            hostid: HostId(hostid),
+            status: DeviceStatus::Alive,
+            weight: Some(100),
+            mb_total: Some(1000),
+            mb_used: Some(used),
+            mb_asof: None,
+            observed: Some(ObservedDevice::Writeable),
+            utilization: None,
+            reject_bad_md5: None,
+            wait: None,
+        }
+    }
+
+    fn change(cluster: &mut ClusterSnapshot, devid: i64, change: impl FnOnce(&mut Device)) {
+        change(Arc::make_mut(cluster.devices.get_mut(&DevId(devid)).expect("a device")));
+    }
+
+    /// Sources and destinations of a run that begins now.
+    fn selected(policy: &str, cluster: &ClusterSnapshot) -> (Vec<i64>, Vec<i64>) {
+        let policy: RebalancePolicy = policy.parse().expect("a policy");
+        let sources = sources(&policy, cluster);
+        let state = RebalanceState::begin(sources.clone(), 0);
+        let destinations = destinations(&policy, &state, cluster, 100);
+        let numbers = |devids: Vec<DevId>| devids.into_iter().map(|devid| devid.0).collect();
+        (numbers(sources), numbers(destinations))
+    }
+
+    /// J141 and its like.
+    #[test]
+    fn lists_select() {
+        let cluster = cluster(&[[500, 500], [500, 500], [500, 500]]);
+        for (policy, sources, destinations) in [
+            ("from_devices=11 to_devices=21,22", &[11][..], &[21, 22][..]),
+            ("from_hosts=1 to_hosts=2", &[11, 12], &[21, 22]),
+            ("from_hosts=1", &[11, 12], &[21, 22, 31, 32]),
+            ("from_hosts=1,2 from_devices=12,31", &[12], &[11, 21, 22, 31, 32]),
+            ("from_hosts=1 not_to_hosts=2 not_to_devices=31", &[11, 12], &[32]),
+            ("from_hosts=1 to_hosts=1,3 not_to_devices=32", &[11, 12], &[31]),
+            ("from_devices=99 to_devices=abc", &[], &[]),
+        ] {
+            assert_eq!(selected(policy, &cluster), (sources.to_vec(), destinations.to_vec()), "{policy}");
+        }
+    }
+
+    /// All devices are sources then, and none is left to move to.
+    #[test]
+    fn a_source_is_no_destination() {
+        let cluster = cluster(&[[500, 500], [500, 500]]);
+        assert_eq!(selected("", &cluster), (vec![11, 12, 21, 22], vec![]));
+        let policy: RebalancePolicy = "from_devices=11".parse().expect("a policy");
+        let state: RebalanceState = "completed_devs=12 sdev_current=21".parse().expect("a state");
+        assert_eq!(destinations(&policy, &state, &cluster, 100), [DevId(11), DevId(22)]);
+    }
+
+    /// J142: comparisons are strict.
+    #[test]
+    fn thresholds_are_to_be_exceeded() {
+        let cluster = cluster(&[[950, 951], [10, 500]]);
+        assert_eq!(selected("from_percent_used=95", &cluster).0, [12]);
+        assert_eq!(selected("from_percent_used=94.9", &cluster).0, [11, 12]);
+        assert_eq!(selected("from_space_used=950", &cluster).0, [12]);
+        assert_eq!(selected("from_percent_free=50", &cluster).0, [21]);
+        assert_eq!(selected("from_space_free=49 from_space_used=499", &cluster).0, [11, 22]);
+        assert_eq!(selected("from_devices=11 to_percent_free=50", &cluster).1, [21]);
+        assert_eq!(selected("from_devices=11 to_space_used=10", &cluster).1, [22]);
+        assert_eq!(selected("from_percent_used=0", &cluster).0.len(), 4, "0 is no threshold");
+    }
+
+    #[test]
+    fn a_device_without_figures_exceeds_nothing() {
+        let mut cluster = cluster(&[[500, 500]]);
+        change(&mut cluster, 11, |device| device.mb_used = None);
+        assert_eq!(selected("from_percent_free=1", &cluster).0, [12]);
+        change(&mut cluster, 12, |device| device.mb_total = Some(0));
+        assert_eq!(selected("from_percent_free=1", &cluster).0, [0; 0]);
+        assert_eq!(selected("from_hosts=1", &cluster).0, [11, 12]);
+    }
+
+    #[test]
+    fn states_decide_what_may_be_a_source_or_a_destination() {
+        let mut cluster = cluster(&[[500, 500], [500, 500], [500, 950]]);
+        change(&mut cluster, 11, |device| device.status = DeviceStatus::Drain);
+        change(&mut cluster, 12, |device| device.status = DeviceStatus::Readonly);
+        change(&mut cluster, 21, |device| device.status = DeviceStatus::Dead);
+        change(&mut cluster, 22, |device| device.observed = Some(ObservedDevice::Readable));
+        let (sources, _) = selected("", &cluster);
+        assert_eq!(sources, [11, 22, 31, 32]);
+        let (_, destinations) = selected("from_devices=99", &cluster);
+        assert_eq!(destinations, [31], "32 must keep 100 MiB free");
+    }
+}
