@@ -486,18 +486,20 @@ fn zone_local_copies_from_its_own_zone() {
     let mut session = cluster.session();
     session.ok("create_class domain=d&class=all&mindevcount=3");
     for n in 0..12 {
-        // A copy in each zone; the near one cannot be read, which a copy from it would show.
+        // A copy in each zone; that in the other zone has another content, which a copy of it would show.
         let key = format!("k{n}");
         cluster.put(&key, "one", b"bytes");
         let fid = cluster.fid(&key);
+        let settled = || (database.count("file_to_replicate", &format!("fid = {fid}")) == 0).then_some(());
+        eventually("nobody is looking at the file", settled);
         let (near, far) = (2, 5);
-        let bytes = &cluster.nodes[0].file(&fid_path(near, fid));
-        let [first, second] = [&cluster.nodes[1].file(&fid_path(far, fid)), bytes];
-        for file in [first, second] {
+        let [near_copy, far_copy] =
+            [(0, near), (1, far)].map(|(node, devid)| cluster.nodes[node].file(&fid_path(devid, fid)));
+        for file in [&near_copy, &far_copy] {
             std::fs::create_dir_all(file.parent().expect("a directory")).expect("directories");
             std::fs::write(file, b"bytes").expect("a copy");
         }
-        std::fs::write(second, b"other").expect("another content, of the same length");
+        std::fs::write(&near_copy, b"other").expect("another content, of the same length");
         database.execute(&format!("DELETE FROM file_on WHERE fid = {fid}"));
         database.execute(&format!("INSERT INTO file_on (fid, devid) VALUES ({fid}, {near}), ({fid}, {far})"));
         session.ok(&format!("updateclass domain=d&key={key}&class=all"));
