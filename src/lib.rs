@@ -5,7 +5,7 @@
 //!
 //! 0. [`ids`], [`job_kind`], [`clock`], [`settings`], [`logging`], [`metrics`], [`notices`]: ground
 //! 1. [`cluster`], [`policy`], [`protocol`]: knowledge and words; pure, no I/O
-//! 2. [`store`], [`node_client`], [`client`]: the outside world
+//! 2. [`store`], [`node_client`], [`client`], [`memcached`]: the outside world
 //! 3. [`jobs`]: what is done, client commands among it
 //! 4. [`tracker`], [`node`]: services, actors and sockets
 //! 5. [`demo`], [`cli`]: roles
@@ -25,6 +25,7 @@ pub mod policy;
 pub mod protocol;
 
 pub mod client;
+pub mod memcached;
 pub mod node_client;
 pub mod store;
 

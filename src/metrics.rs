@@ -54,10 +54,23 @@ pub struct Metrics {
     pub files_replicated: Counter,
     /// Copies removed from nodes.
     pub copies_deleted: Counter,
+    /// `memcache_hits`: paths found in memcached.
+    pub memcache_hits: Counter,
+    /// `memcache_misses`: paths not found there, or not asked for because the server failed a while ago.
+    pub memcache_misses: Counter,
+    /// `memcache_errors`: paths asked for in vain.
+    pub memcache_errors: Counter,
     /// Workers that were replaced after a panic or a hang.
     pub workers_replaced: Counter,
     /// Clients connected now.
     pub connections: Gauge,
+}
+
+impl Metrics {
+    /// The queues of background work, by name.
+    pub fn queues(&self) -> [(&'static str, &JobMetrics); 2] {
+        [("delete", &self.delete), ("replicate", &self.replicate)]
+    }
 }
 
 /// What is counted for each kind of background job.

@@ -22,6 +22,7 @@ pub struct Settings {
     pub database: DatabaseSettings,
     pub limits: LimitSettings,
     pub storage: StorageSettings,
+    pub memcached: MemcachedSettings,
     pub monitor: MonitorSettings,
     pub jobs: JobSettings,
     pub extensions: ExtensionSettings,
@@ -57,6 +58,7 @@ pub struct LimitSettings {
     pub line_bytes_max: usize,
     pub connections_max: usize,
     pub pipeline_batch_max: usize,
+    pub reply_buffer_bytes: usize,
     pub write_timeout_ms: u64,
     pub request_timeout_ms: u64,
 }
@@ -70,6 +72,14 @@ pub struct StorageSettings {
     pub idle_connections_per_node: usize,
     pub side_channel_port: u16,
     pub bad_path_demotion_secs: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemcachedSettings {
+    pub connect_timeout_ms: u64,
+    pub reply_timeout_ms: u64,
+    pub pause_after_failure_ms: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -182,6 +192,7 @@ impl Settings {
             ("limits.line_bytes_max", self.limits.line_bytes_max),
             ("limits.connections_max", self.limits.connections_max),
             ("limits.pipeline_batch_max", self.limits.pipeline_batch_max),
+            ("limits.reply_buffer_bytes", self.limits.reply_buffer_bytes),
             ("database.write_group_max", self.database.write_group_max),
             ("monitor.checks_in_flight_max", self.monitor.checks_in_flight_max),
             ("jobs.copies_in_flight_per_worker", self.jobs.copies_in_flight_per_worker),
@@ -194,6 +205,9 @@ impl Settings {
             }
         }
         for (key, value) in [
+            ("memcached.connect_timeout_ms", self.memcached.connect_timeout_ms),
+            ("memcached.reply_timeout_ms", self.memcached.reply_timeout_ms),
+            ("memcached.pause_after_failure_ms", self.memcached.pause_after_failure_ms),
             ("monitor.db_interval_ms", self.monitor.db_interval_ms),
             ("monitor.round_interval_ms", self.monitor.round_interval_ms),
             ("jobs.poll_interval_ms", self.jobs.poll_interval_ms),

@@ -3,23 +3,37 @@
 //! Timers of actors that share the test's arbiter run on paused time; workers on arbiters of their own run on real time,
 //! so those tests wait for facts.
 
-use actix::{Actor, Addr, Context, Handler, Message};
+use actix::{Actor, Addr, Context, Handler, Message, ResponseFuture};
+use mogilefs::clock::new_chance;
 use mogilefs::cluster::ClusterView;
 use mogilefs::job_kind::JobKind;
+use mogilefs::jobs::context::JobContext;
+use mogilefs::jobs::copy_notices::CopyNotices;
+use mogilefs::jobs::doubtful_copies::DoubtfulCopies;
+use mogilefs::jobs::extensions::Extensions;
+use mogilefs::jobs::path_cache::PathCache;
 use mogilefs::logging;
+use mogilefs::logging::watch::WatchBus;
+use mogilefs::memcached::Servers;
 use mogilefs::metrics::Metrics;
-use mogilefs::notices::{AwaitMonitorRound, RefreshCluster};
+use mogilefs::node_client::NodeClient;
+use mogilefs::notices::{AwaitMonitorRound, RefreshCluster, WakeJobs};
 use mogilefs::settings::Settings;
-use mogilefs::store::{Store, domains};
+use mogilefs::store::{Store, StoreError, domains};
+use mogilefs::tracker::listener::{ClientListener, ListenerConfig};
 use mogilefs::tracker::monitor::{Monitor, MonitorJustRan};
 use mogilefs::tracker::pool::{Drain, GetReport, PoolConfig, Roster, SetDesired, WorkerPool};
+use mogilefs::tracker::query_worker::{OpenContext, QueryWorker};
 use mogilefs::tracker::seat::{Heartbeat, Pulse, Retire, Seat, WorkerGone, next_worker_id};
 use mogilefs::tracker::supervisor::{GetJobs, StopTracker, Supervisor, SupervisorConfig, Want};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -291,6 +305,7 @@ async fn supervised(host: Option<u16>) -> Supervised {
         view: ClusterView::default(),
         metrics: Metrics::default(),
         log: logging::discard(),
+        watch_bus: WatchBus::new(),
         stopped: stopped_sender,
     })
     .start();
@@ -361,4 +376,113 @@ async fn stopping_leaves_no_worker_behind() {
     assert!(stopped.is_ok(), "stopped in time");
     let left: usize = jobs(&supervised.supervisor).await.values().map(|(_, present)| present).sum();
     assert_eq!(left, 0);
+}
+
+/// What a worker tells its tracker in these tests goes nowhere.
+struct Nobody;
+
+impl Actor for Nobody {
+    type Context = Context<Self>;
+}
+
+impl Handler<WakeJobs> for Nobody {
+    type Result = ();
+
+    fn handle(&mut self, _: WakeJobs, _ctx: &mut Self::Context) {}
+}
+
+impl Handler<RefreshCluster> for Nobody {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: RefreshCluster, _ctx: &mut Self::Context) -> Self::Result {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl Handler<AwaitMonitorRound> for Nobody {
+    type Result = ResponseFuture<bool>;
+
+    fn handle(&mut self, _: AwaitMonitorRound, _ctx: &mut Self::Context) -> Self::Result {
+        Box::pin(std::future::ready(true))
+    }
+}
+
+/// Query workers whose threads can be ended from outside, in the order in which they were started.
+fn mortal_query_workers(store: &Store, settings: &Settings) -> (WorkerPool<QueryWorker>, Roster<QueryWorker>, Threads) {
+    let threads = Threads::default();
+    let nobody = Nobody.start();
+    let open: OpenContext = {
+        let (store, settings, threads) = (store.clone(), Arc::new(settings.clone()), threads.clone());
+        Arc::new(move |log| {
+            threads.lock().expect("lock").push(actix::Arbiter::current());
+            Ok(JobContext {
+                session: store.session()?,
+                nodes: NodeClient::new(&settings.storage, log.clone()),
+                view: ClusterView::default(),
+                settings: settings.clone(),
+                metrics: Metrics::default(),
+                log: log.clone(),
+                extensions: Extensions::enable(&[]).map_err(StoreError::Other)?,
+                copy_notices: CopyNotices::default(),
+                doubtful_copies: DoubtfulCopies::default(),
+                path_cache: PathCache::new(Servers::new(PATIENCE, log.clone()), settings.clone(), Metrics::default()),
+                chance: RefCell::new(new_chance()),
+                wake_jobs: nobody.clone().recipient(),
+                refresh_cluster: nobody.clone().recipient(),
+                await_monitor_round: nobody.clone().recipient(),
+            })
+        })
+    };
+    let (pool, roster) = WorkerPool::new(PoolConfig {
+        kind: JobKind::QueryWorker,
+        silence_max: PATIENCE,
+        factory: Arc::new(move |seat| QueryWorker::new(seat, open.clone(), logging::discard())),
+        metrics: Metrics::default(),
+        log: logging::discard(),
+    });
+    (pool, roster, threads)
+}
+
+type Threads = Arc<Mutex<Vec<actix::ArbiterHandle>>>;
+
+/// Protocol defect 3: a request whose worker dies fails; it is never given to another worker. One that had not begun is.
+#[actix::test]
+async fn a_request_that_a_dead_worker_had_begun_is_not_repeated() {
+    let supervised = supervised(None).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let (store, settings) = store(&directory);
+    let (pool, mut workers, threads) = mortal_query_workers(&store, &settings);
+    let pool = pool.start();
+    pool.send(SetDesired(1)).await.expect("pool lives");
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    socket.set_nonblocking(true).expect("non-blocking");
+    let address = socket.local_addr().expect("bound");
+    let _listener = ClientListener::new(ListenerConfig {
+        sockets: vec![socket],
+        limits: settings.limits.clone(),
+        workers: workers.clone(),
+        supervisor: supervised.supervisor.clone(),
+        metrics: Metrics::default(),
+        log: logging::discard(),
+        watch_bus: WatchBus::new(),
+    })
+    .start();
+
+    let mut client = BufStream::new(TcpStream::connect(address).await.expect("accepted"));
+    let requests = b"noop callid=1\r\nsleep duration=25&callid=2\r\ncreate_domain domain=once&callid=3\r\n";
+    client.write_all(requests).await.expect("sent");
+    client.flush().await.expect("sent");
+    let mut replies = client.lines();
+    let mut reply = async || {
+        let line = tokio::time::timeout(PATIENCE, replies.next_line()).await.expect("in time");
+        line.expect("the connection stays").expect("a reply")
+    };
+    assert_eq!(reply().await, "OK callid=1");
+    // The first reply came because the second request waits.
+    threads.lock().expect("lock")[0].stop();
+    assert_eq!(reply().await, "ERR failure Operation+failed 2");
+    let born = workers.wait_for(|workers| workers.iter().all(|worker| worker.addr.connected())).await;
+    drop(born.expect("pool lives"));
+    assert_eq!(reply().await, "OK domain=once&callid=3", "it had not begun: a new worker does it");
+    assert_eq!(threads.lock().expect("lock").len(), 2);
 }

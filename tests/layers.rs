@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["ids", "job_kind", "clock", "settings", "logging", "metrics", "notices"],
     &["cluster", "policy", "protocol"],
-    &["store", "node_client", "client"],
+    &["store", "node_client", "client", "memcached"],
     &["jobs"],
     &["tracker", "node", "web"],
     &["demo", "cli"],

@@ -5,14 +5,17 @@
 use super::copy_notices::CopyNotices;
 use super::doubtful_copies::DoubtfulCopies;
 use super::extensions::Extensions;
+use super::path_cache::{PathCache, PathChange};
 use crate::clock::Chance;
 use crate::cluster::ClusterView;
+use crate::ids::Dmid;
 use crate::metrics::Metrics;
 use crate::node_client::NodeClient;
 use crate::notices::{AwaitMonitorRound, RefreshCluster, WakeJobs};
 use crate::settings::Settings;
 use crate::store::Session;
 use actix::Recipient;
+use bstr::BStr;
 use slog::Logger;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -28,6 +31,7 @@ pub struct JobContext {
     pub extensions: Extensions,
     pub copy_notices: CopyNotices,
     pub doubtful_copies: DoubtfulCopies,
+    pub path_cache: PathCache,
     pub chance: RefCell<Chance>,
     pub wake_jobs: Recipient<WakeJobs>,
     pub refresh_cluster: Recipient<RefreshCluster>,
@@ -40,6 +44,12 @@ impl JobContext {
         if let Err(actix::prelude::SendError::Closed(_)) = self.wake_jobs.try_send(WakeJobs) {
             slog::debug!(self.log, "job master is gone; the row waits for the next tracker");
         }
+    }
+
+    /// To be called before a change of what these keys lead to, or of the copies of their files; it is to be announced
+    /// afterwards, so that no cache goes on with what was.
+    pub fn path_change(&self, dmid: Dmid, dkeys: &[&BStr]) -> PathChange {
+        self.path_cache.change(&self.view, &self.session, dmid, dkeys)
     }
 
     /// Free space in MiB that a device must keep.

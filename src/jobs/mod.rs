@@ -11,6 +11,7 @@ pub mod extensions;
 pub mod fsck;
 pub mod hostname;
 pub mod monitor;
+pub mod path_cache;
 pub mod query;
 pub mod rebalance;
 pub mod replicate;

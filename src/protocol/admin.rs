@@ -10,7 +10,11 @@ pub enum AdminCommand {
     Jobs,
     /// What follows the word, to be checked where it is answered.
     Want(String),
+    /// What follows the word, as with `Want`.
+    To(String),
     Queue,
+    Watch,
+    Recent,
     Version,
     /// Any other word.
     Help,
@@ -36,7 +40,10 @@ fn recognise(word: &BStr, arguments: String) -> AdminCommand {
         () if begins("shutdown") => AdminCommand::Shutdown,
         () if begins("jobs") => AdminCommand::Jobs,
         () if begins("want") => AdminCommand::Want(arguments),
+        () if begins("to") => AdminCommand::To(arguments),
         () if begins("queue") || begins("pend") => AdminCommand::Queue,
+        () if begins("watch") => AdminCommand::Watch,
+        () if begins("recent") => AdminCommand::Recent,
         () if begins("version") => AdminCommand::Version,
         () => AdminCommand::Help,
     }
@@ -59,6 +66,10 @@ mod tests {
         assert_eq!(parse(b"!statsx"), Some(AdminCommand::Help));
         assert_eq!(parse(b"!STATS"), Some(AdminCommand::Help));
         assert_eq!(parse(b"!pending"), Some(AdminCommand::Queue));
+        assert_eq!(parse(b"!tomorrow a b"), Some(AdminCommand::To("a b".to_owned())));
+        assert_eq!(parse(b"!watching"), Some(AdminCommand::Watch));
+        assert_eq!(parse(b"!recently"), Some(AdminCommand::Recent));
+        assert_eq!(parse(b"!rec"), Some(AdminCommand::Help));
         assert_eq!(parse(b"!want 2 queryworker"), Some(AdminCommand::Want("2 queryworker".to_owned())));
         for not_console in ["!", "! stats", "!stats ", " !version", "!version ", "noop"] {
             assert_eq!(parse(not_console.as_bytes()), None, "{not_console:?}");

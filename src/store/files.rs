@@ -349,6 +349,13 @@ fn insert_file(conn: &mut StoreConnection, close: &CloseUpload) -> StoreResult<b
     Ok(insert_new!(conn, file::table, row)? == 1)
 }
 
+/// The spellings under which the database has this key: itself, another one that it takes for equal, or none.
+pub fn stored_keys(conn: &mut StoreConnection, dmid: Dmid, dkey: &BStr) -> StoreResult<Vec<BString>> {
+    let key = conn.key(dkey)?;
+    let query = file::table.filter(file::dmid.eq(dmid)).filter(file::dkey.eq(key)).select(file::dkey);
+    Ok(each!(conn, c => query.load(c))?)
+}
+
 fn lock_fids_of_key(conn: &mut StoreConnection, dmid: Dmid, dkey: &BStr) -> StoreResult<Vec<Fid>> {
     let key = conn.key(dkey)?;
     let query = file::table.filter(file::dmid.eq(dmid)).filter(file::dkey.eq(key)).select(file::fid);

@@ -1,24 +1,27 @@
 //! Answers to the console (admin-console.md A.2): lines ended by CR LF, then a full stop.
 
 use super::listener::Shared;
+use super::recent;
 use super::supervisor::{GetJobs, JobReport, Want};
-use crate::metrics::JobMetrics;
+use crate::metrics::{JobMetrics, Metrics};
 use crate::protocol::admin::AdminCommand;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
-/// The whole reply. `!shutdown` has none and does not come here.
+/// The whole reply. `!shutdown` has none and `!watch` concerns the connection: they do not come here.
 pub async fn answer(shared: &Shared, command: &AdminCommand) -> Vec<u8> {
-    let mut lines = match command {
-        AdminCommand::Version => format!("{}\r\n", super::VERSION),
-        AdminCommand::Stats => stats(shared),
+    let mut reply = match command {
+        AdminCommand::Version => format!("{}\r\n", super::VERSION).into_bytes(),
+        AdminCommand::Stats => stats(shared).into_bytes(),
         AdminCommand::Queue => queue(shared),
-        AdminCommand::Jobs => jobs(shared).await,
-        AdminCommand::Want(arguments) => want(shared, arguments).await,
-        AdminCommand::Help | AdminCommand::Shutdown => HELP.to_owned(),
+        AdminCommand::Recent => last_requests(shared),
+        AdminCommand::Jobs => jobs(shared).await.into_bytes(),
+        AdminCommand::Want(arguments) => want(shared, arguments).await.into_bytes(),
+        AdminCommand::To(arguments) => to(shared, arguments).await.into_bytes(),
+        AdminCommand::Help | AdminCommand::Watch | AdminCommand::Shutdown => HELP.as_bytes().to_vec(),
     };
-    lines.push_str(".\r\n");
-    lines.into_bytes()
+    reply.extend_from_slice(b".\r\n");
+    reply
 }
 
 /// These lines end in LF only, as in the reference.
@@ -27,13 +30,16 @@ const HELP: &str = "Mogilefsd admin commands:\n
   !stats              counters
   !jobs               workers by job
   !want <count> <job> change the number of workers
-  !queue              requests that wait for a worker
+  !queue, !pending    requests that wait for a worker
+  !recent             the last 50 requests, with the seconds until the reply came and those within the worker
+  !to <job> <message> number of workers of a job; the message goes nowhere
+  !watch              show the log on this connection; again to end it
   !shutdown           stop the tracker
 \n";
 
 fn stats(shared: &Shared) -> String {
     let connections = shared.connections.borrow();
-    let waiting: usize = connections.values().map(|current| current.waiting().len()).sum();
+    let waiting: usize = connections.values().map(|current| current.waiting_count()).sum();
     let processing = connections.values().filter(|current| current.is_processing()).count();
     let idle = shared.workers.borrow().iter().filter(|worker| worker.load.load(Ordering::Relaxed) == 0).count();
     let mut lines = String::new();
@@ -45,38 +51,55 @@ fn stats(shared: &Shared) -> String {
     line("pending_queries", waiting as u64);
     line("processing_queries", processing as u64);
     line("bored_queryworkers", idle as u64);
-    for (name, value) in counters(shared) {
+    for (name, value) in counters(&shared.metrics) {
         line(&name, value);
     }
     lines
 }
 
 /// Sorted by name; a counter appears once it has counted.
-fn counters(shared: &Shared) -> Vec<(String, u64)> {
-    let metrics = &shared.metrics;
+fn counters(metrics: &Metrics) -> Vec<(String, u64)> {
     let mut counters = vec![
+        ("memcache_errors".to_owned(), metrics.memcache_errors.get()),
+        ("memcache_hits".to_owned(), metrics.memcache_hits.get()),
+        ("memcache_misses".to_owned(), metrics.memcache_misses.get()),
         ("queries".to_owned(), metrics.queries.get()),
         ("times_out_of_qworkers".to_owned(), metrics.times_out_of_qworkers.get()),
     ];
     counters.retain(|(_, value)| *value > 0);
-    for (job, JobMetrics { waiting, sent }) in [("delete", &metrics.delete), ("replicate", &metrics.replicate)] {
+    for (queue, JobMetrics { waiting, sent }) in metrics.queues() {
         if sent.get() > 0 || waiting.get() > 0 {
-            counters.push((format!("work_queue_for_{job}"), waiting.get()));
-            counters.push((format!("work_sent_to_{job}"), sent.get()));
+            counters.push((format!("work_queue_for_{queue}"), waiting.get()));
+        }
+        if sent.get() > 0 {
+            counters.push((format!("work_sent_to_{queue}"), sent.get()));
         }
     }
     counters.sort();
     counters
 }
 
-fn queue(shared: &Shared) -> String {
+/// `<client ip> <request line>`, oldest first.
+fn queue(shared: &Shared) -> Vec<u8> {
     let connections = shared.connections.borrow();
-    let mut by_age: Vec<_> = connections.iter().collect();
-    by_age.sort_by_key(|(id, _)| **id);
-    by_age
-        .into_iter()
-        .flat_map(|(_, current)| current.waiting().into_iter().map(|line| format!("{} {line}\r\n", current.peer)))
-        .collect()
+    let mut waiting: Vec<_> = connections.values().filter(|current| current.waiting_count() > 0).collect();
+    waiting.sort_by_key(|current| current.arrival());
+    let mut lines = Vec::new();
+    for current in waiting {
+        let address = current.peer.ip().to_string();
+        current.for_each_waiting(|line| {
+            for part in [address.as_bytes(), b" ", recent::shown(line), b"\r\n"] {
+                lines.extend_from_slice(part);
+            }
+        });
+    }
+    lines
+}
+
+fn last_requests(shared: &Shared) -> Vec<u8> {
+    let mut lines = Vec::new();
+    shared.recent.borrow().write_lines(&mut lines);
+    lines
 }
 
 async fn jobs(shared: &Shared) -> String {
@@ -111,9 +134,29 @@ fn want_arguments(arguments: &str) -> Option<(usize, &str)> {
     (is_word && is_number).then(|| (count.parse().unwrap_or(usize::MAX), job))
 }
 
+/// Says how many workers would have got the message. There is nothing that a worker could be told.
+async fn to(shared: &Shared, arguments: &str) -> String {
+    let Some(job) = to_arguments(arguments) else {
+        return "ERROR: usage: !to <jobclass> <message>\r\n".to_owned();
+    };
+    match shared.supervisor.send(GetJobs).await {
+        Ok(reports) => {
+            let report = reports.iter().find(|report| report.kind.name() == job);
+            format!("Message sent to {} children.\r\n", report.map_or(0, |report| report.workers.len()))
+        }
+        Err(error) => format!("ERROR: {error}\r\n"),
+    }
+}
+
+/// A word, blanks, a message: the word.
+fn to_arguments(arguments: &str) -> Option<&str> {
+    let (job, message) = arguments.split_once(char::is_whitespace)?;
+    (!message.trim_start().is_empty()).then_some(job)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::want_arguments;
+    use super::*;
 
     /// Conformance 293–295.
     #[test]
@@ -123,5 +166,41 @@ mod tests {
         for wrong in ["", "2", "x queryworker", "2 a b", "-1 delete"] {
             assert_eq!(want_arguments(wrong), None, "{wrong:?}");
         }
+    }
+
+    /// Conformance 300, 301.
+    #[test]
+    fn to_needs_a_word_and_a_message() {
+        assert_eq!(to_arguments("nope hi"), Some("nope"));
+        assert_eq!(to_arguments("fsck  hi there"), Some("fsck"));
+        for wrong in ["", "fsck", "fsck  "] {
+            assert_eq!(to_arguments(wrong), None, "{wrong:?}");
+        }
+    }
+
+    /// Conformance 298.
+    #[test]
+    fn counters_appear_once_they_have_counted() {
+        let metrics = Metrics::default();
+        assert_eq!(counters(&metrics), []);
+        metrics.replicate.waiting.set(2);
+        metrics.queries.add(3);
+        let shown = |metrics: &Metrics| {
+            counters(metrics).into_iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&metrics), ["queries 3", "work_queue_for_replicate 2"]);
+        metrics.replicate.waiting.set(0);
+        metrics.replicate.sent.add(2);
+        metrics.delete.sent.add(1);
+        metrics.times_out_of_qworkers.add(4);
+        let all = [
+            "queries 3",
+            "times_out_of_qworkers 4",
+            "work_queue_for_delete 0",
+            "work_queue_for_replicate 0",
+            "work_sent_to_delete 1",
+            "work_sent_to_replicate 2",
+        ];
+        assert_eq!(shown(&metrics), all);
     }
 }

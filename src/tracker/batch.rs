@@ -1,4 +1,4 @@
-//! Request lines on their way from a connection to a query worker and back.
+//! Request lines on their way from a connection to a query worker, and replies on their way back.
 
 use actix::Message;
 use std::net::IpAddr;
@@ -27,9 +27,17 @@ impl Lines {
         self.ends.is_empty()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end])
+    /// Length of all lines together.
+    pub fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The lines from this place on.
+    pub fn iter_from(&self, from: usize) -> impl Iterator<Item = &[u8]> {
+        let from = from.min(self.ends.len());
+        let first = if from == 0 { 0 } else { self.ends[from - 1] };
+        let starts = std::iter::once(first).chain(self.ends[from..].iter().copied());
+        starts.zip(&self.ends[from..]).map(|(start, &end)| &self.bytes[start..end])
     }
 }
 
@@ -56,10 +64,24 @@ impl Progress {
 #[rtype(result = "()")]
 pub struct ExecuteBatch {
     pub lines: Arc<Lines>,
+    /// The first line to carry out; those before it are answered already.
+    pub from: usize,
     pub peer: IpAddr,
     pub progress: Progress,
-    /// All reply lines together. Dropped without an answer when the worker dies.
-    pub reply: oneshot::Sender<Vec<u8>>,
+    /// Dropped without an answer when the worker dies. When the receiver is gone, no further line is begun.
+    pub reply: oneshot::Sender<Replies>,
+}
+
+/// Replies of one or more lines in order: not necessarily of all, so that what is ready need not wait for what is slow,
+/// and that many large replies are not held at once. Lines that are neither answered nor begun can be handed over again.
+#[derive(Debug, Default)]
+pub struct Replies {
+    /// The reply lines together.
+    pub bytes: Vec<u8>,
+    /// How long each of these lines took within the worker, in microseconds.
+    pub times_us: Vec<u32>,
+    /// The next line has begun and goes on; its reply will come here.
+    pub rest: Option<oneshot::Receiver<Replies>>,
 }
 
 #[cfg(test)]
@@ -69,9 +91,13 @@ mod tests {
     #[test]
     fn lines_come_out_as_they_went_in() {
         let mut lines = Lines::default();
-        for line in ["noop", "a", "get_paths key=1"] {
-            lines.push(line.as_bytes());
+        let all = [b"noop".as_slice(), b"a", b"get_paths key=1"];
+        for line in all {
+            lines.push(line);
         }
-        assert_eq!(lines.iter().collect::<Vec<_>>(), [b"noop".as_slice(), b"a", b"get_paths key=1"]);
+        for from in 0..=3 {
+            assert_eq!(lines.iter_from(from).collect::<Vec<_>>(), all[from..]);
+        }
+        assert_eq!(lines.iter_from(4).count(), 0);
     }
 }

@@ -1,71 +1,30 @@
 //! `ClientConnection`: one client. Reads lines, has them carried out in order, writes the replies in order.
 //!
 //! One run of pipelined lines at a time: nothing more is read before its replies are handed to the kernel, so memory per
-//! client is bounded and replies come in request order (protocol.md 5).
+//! client is bounded and replies come in request order (protocol.md 5), also while the client watches the log.
 
 use super::admin;
-use super::batch::{ExecuteBatch, Lines, Progress};
+use super::batch::Lines;
+use super::hand_over::{Current, Part, Run};
 use super::listener::{ClientListener, ConnectionId, Disconnected, Shared};
-use super::pool::Handle;
-use super::query_worker::QueryWorker;
+use super::output::Output;
+use crate::logging::watch::WatchLine;
 use crate::protocol::admin::AdminCommand;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::line::{LineBuffer, LineTooLong};
-use crate::protocol::request::Request;
 use crate::protocol::response::{ErrorReply, write_reply};
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, WrapFuture};
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::io::{AsyncRead as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
-
-/// Pause before another try when every worker's mailbox is full.
-const FULL_PAUSE: Duration = Duration::from_millis(2);
-/// A worker answers within the limit of each request; so much longer, and it counts as lost.
-const WORKER_GRACE: Duration = Duration::from_secs(5);
-
-/// What a connection waits for; read by the console.
-pub struct Current {
-    pub peer: IpAddr,
-    lines: RefCell<Arc<Lines>>,
-    progress: Progress,
-}
-
-impl Current {
-    pub fn new(peer: IpAddr) -> Self {
-        Self { peer, lines: RefCell::default(), progress: Progress::default() }
-    }
-
-    /// Requests that no worker has begun.
-    pub fn waiting(&self) -> Vec<String> {
-        let lines = self.lines.borrow();
-        lines.iter().skip(self.progress.begun()).map(|line| String::from_utf8_lossy(line).into_owned()).collect()
-    }
-
-    /// Is a request being carried out?
-    pub fn is_processing(&self) -> bool {
-        self.progress.begun() > 0 && !self.lines.borrow().is_empty()
-    }
-
-    fn begin(&self, lines: &Arc<Lines>) {
-        self.progress.reset();
-        self.lines.replace(lines.clone());
-    }
-
-    fn end(&self) {
-        self.lines.replace(Arc::default());
-        self.progress.reset();
-    }
-}
+use tokio::net::tcp::ReadHalf;
+use tokio::sync::broadcast;
 
 /// The actor. Its work is one loop; the actor gives it a life and a place to end.
 pub struct ClientConnection {
@@ -93,14 +52,9 @@ impl Actor for ClientConnection {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let Some(stream) = self.stream.take() else { return };
-        let conversation = Conversation {
-            stream,
-            buffer: LineBuffer::new(self.shared.limits.line_bytes_max),
-            current: self.current.clone(),
-            shared: self.shared.clone(),
-        };
         let (log, peer) = (self.shared.log.clone(), self.current.peer);
-        ctx.spawn(conversation.run().into_actor(self).map(move |ended, _connection, ctx: &mut Context<Self>| {
+        let conversation = converse(stream, self.current.clone(), self.shared.clone());
+        ctx.spawn(conversation.into_actor(self).map(move |ended, _connection, ctx: &mut Context<Self>| {
             if let Err(error) = ended {
                 slog::debug!(log, "client connection failed"; "peer" => %peer, "error" => %error);
             }
@@ -124,14 +78,32 @@ enum Step {
 }
 
 /// The talk with one client.
-struct Conversation {
-    stream: TcpStream,
+struct Conversation<'a> {
+    reader: ReadHalf<'a>,
+    output: Output<'a>,
     buffer: LineBuffer,
+    /// Lines of the log for this client; none unless it watches.
+    watch: Option<broadcast::Receiver<WatchLine>>,
     current: Rc<Current>,
     shared: Rc<Shared>,
 }
 
-impl Conversation {
+/// Talks until the client or the tracker is done.
+async fn converse(mut stream: TcpStream, current: Rc<Current>, shared: Rc<Shared>) -> io::Result<()> {
+    let (reader, writer) = stream.split();
+    let write_timeout = Duration::from_millis(shared.limits.write_timeout_ms);
+    let conversation = Conversation {
+        reader,
+        output: Output::new(writer, write_timeout, current.peer, shared.log.clone()),
+        buffer: LineBuffer::new(shared.limits.line_bytes_max),
+        watch: None,
+        current,
+        shared,
+    };
+    conversation.run().await
+}
+
+impl Conversation<'_> {
     async fn run(mut self) -> io::Result<()> {
         let mut deferred = None;
         loop {
@@ -140,17 +112,15 @@ impl Conversation {
                 None => self.next_step(&mut deferred),
             };
             match step {
-                Step::Execute(lines) => {
-                    let replies = self.execute(lines).await;
-                    self.write(&replies).await?;
-                }
+                Step::Execute(lines) => self.execute(lines).await?,
                 Step::Admin(AdminCommand::Shutdown) => {
                     self.shared.supervisor.do_send(super::supervisor::StopTracker);
                     return Ok(());
                 }
+                Step::Admin(AdminCommand::Watch) => self.toggle_watch().await?,
                 Step::Admin(command) => {
                     let reply = admin::answer(&self.shared, &command).await;
-                    self.write(&reply).await?;
+                    self.output.write(&reply).await?;
                 }
                 Step::Refuse(LineTooLong) => return self.refuse_line().await,
                 Step::Read => {
@@ -193,126 +163,58 @@ impl Conversation {
     /// the runtime knows that nothing is left, where a separate wait for readiness would cost one more system call.
     async fn read(&mut self) -> io::Result<bool> {
         let mut stopping = self.shared.stopping.clone();
-        let (stream, lines, shared) = (&mut self.stream, &mut self.buffer, &self.shared);
+        let Self { reader, output, buffer, watch, shared, .. } = self;
         let read = poll_fn(|cx| {
-            let mut buffer = shared.read_buffer.borrow_mut();
-            let mut filled = ReadBuf::new(&mut buffer);
-            ready!(Pin::new(&mut *stream).poll_read(cx, &mut filled))?;
-            lines.push(filled.filled());
+            let mut shared_buffer = shared.read_buffer.borrow_mut();
+            let mut filled = ReadBuf::new(&mut shared_buffer);
+            ready!(Pin::new(&mut *reader).poll_read(cx, &mut filled))?;
+            buffer.push(filled.filled());
             Poll::Ready(Ok(!filled.filled().is_empty()))
         });
+        let watches = watch.is_some();
         tokio::select! {
             read = read => read,
+            error = output.pass_on(watch), if watches => Err(error),
             _ = stopping.wait_for(|&stopping| stopping) => Ok(false),
         }
     }
 
-    /// A reader that takes nothing for the whole write timeout is cut off.
-    async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
-        let limit = Duration::from_millis(self.shared.limits.write_timeout_ms);
-        while !bytes.is_empty() {
-            match self.stream.try_write(bytes) {
-                Ok(count) => bytes = &bytes[count..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    match tokio::time::timeout(limit, self.stream.writable()).await {
-                        Ok(ready) => ready?,
-                        Err(_elapsed) => {
-                            slog::warn!(self.shared.log, "write timeout expired"; "peer" => %self.current.peer);
-                            return Err(io::ErrorKind::TimedOut.into());
-                        }
-                    }
+    /// Has the lines carried out and writes each reply before anything after it is begun or read. A client that resets
+    /// the connection meanwhile is noticed, and what it still wants is dropped.
+    async fn execute(&mut self, lines: Arc<Lines>) -> io::Result<()> {
+        let mut run = Run::new(lines, self.current.clone(), self.shared.clone());
+        let Self { reader, output, watch, .. } = self;
+        let watches = watch.is_some();
+        loop {
+            let part = tokio::select! {
+                biased;
+                part = run.next() => part,
+                error = output.pass_on(watch), if watches => return Err(error),
+                gone = reader.ready(Interest::ERROR) => {
+                    return gone.and(Err(io::ErrorKind::ConnectionReset.into()));
                 }
-                Err(error) => return Err(error),
-            }
+            };
+            let Some(Part { bytes, answered }) = part else { return Ok(()) };
+            output.write(&bytes).await?;
+            self.shared.recent.borrow_mut().add(answered);
         }
-        Ok(())
+    }
+
+    async fn toggle_watch(&mut self) -> io::Result<()> {
+        let text: &[u8] = match self.watch.take() {
+            Some(_lines) => b"Removed you from watcher list.\r\n.\r\n",
+            None => {
+                self.watch = Some(self.shared.watch_bus.watch());
+                b"Added you to watcher list.\r\n.\r\n"
+            }
+        };
+        self.output.write(text).await
     }
 
     async fn refuse_line(&self) -> io::Result<()> {
         let text = format!("Request line is longer than {} bytes", self.shared.limits.line_bytes_max);
         let mut reply = Vec::new();
         write_reply(&Err(ErrorReply::with_text(ErrorCode::BadArgs, text)), None, &mut reply);
-        self.write(&reply).await
+        self.output.write(&reply).await
     }
-
-    /// Has the lines carried out by one worker; gives all replies.
-    async fn execute(&self, lines: Arc<Lines>) -> Vec<u8> {
-        self.current.begin(&lines);
-        let per_request = Duration::from_millis(self.shared.limits.request_timeout_ms);
-        let limit = per_request * u32::try_from(lines.len()).unwrap_or(u32::MAX) + WORKER_GRACE;
-        let replies = loop {
-            let worker = self.idle_worker().await;
-            match self.send(&worker, &lines, limit).await {
-                Outcome::Done(replies) => break replies,
-                Outcome::NotBegun => tokio::time::sleep(FULL_PAUSE).await,
-                Outcome::Lost => break failures(&lines),
-            }
-        };
-        self.current.end();
-        replies
-    }
-
-    async fn send(&self, worker: &Handle<QueryWorker>, lines: &Arc<Lines>, limit: Duration) -> Outcome {
-        let (reply, answer) = oneshot::channel();
-        let progress = self.current.progress.clone();
-        let batch = ExecuteBatch { lines: lines.clone(), peer: self.current.peer, progress, reply };
-        worker.load.fetch_add(1, Ordering::Relaxed);
-        let outcome = match worker.addr.try_send(batch) {
-            Err(_full_or_closed) => Outcome::NotBegun,
-            Ok(()) => match tokio::time::timeout(limit, answer).await {
-                Ok(Ok(replies)) => Outcome::Done(replies),
-                // The worker went before it began: another one can.
-                Ok(Err(_dropped)) if self.current.progress.begun() == 0 => Outcome::NotBegun,
-                Ok(Err(_dropped)) => Outcome::Lost,
-                Err(_elapsed) => Outcome::Lost,
-            },
-        };
-        worker.load.fetch_sub(1, Ordering::Relaxed);
-        outcome
-    }
-
-    /// An idle worker, else the least busy one; waits while there is none (before the first monitor round).
-    async fn idle_worker(&self) -> Handle<QueryWorker> {
-        let mut workers = self.shared.workers.clone();
-        loop {
-            if let Some(worker) = self.least_busy() {
-                return worker;
-            }
-            if workers.changed().await.is_err() {
-                // The pool is gone: the tracker stops, and with it this connection.
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
-    fn least_busy(&self) -> Option<Handle<QueryWorker>> {
-        let workers = self.shared.workers.borrow();
-        let mut best: Option<(&Handle<QueryWorker>, usize)> = None;
-        for worker in workers.iter() {
-            let load = worker.load.load(Ordering::Relaxed);
-            if load == 0 {
-                return Some(worker.clone());
-            }
-            if best.is_none_or(|(_, least)| load < least) {
-                best = Some((worker, load));
-            }
-        }
-        self.shared.metrics.times_out_of_qworkers.add(1);
-        best.map(|(worker, _)| worker.clone())
-    }
-}
-
-enum Outcome {
-    Done(Vec<u8>),
-    NotBegun,
-    Lost,
-}
-
-/// One `failure` per line: the worker died in the middle, and what it did is not known.
-fn failures(lines: &Lines) -> Vec<u8> {
-    let mut replies = Vec::new();
-    for line in lines.iter() {
-        write_reply(&Err(ErrorCode::Failure.into()), Request::parse(line).callid(), &mut replies);
-    }
-    replies
 }

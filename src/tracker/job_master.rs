@@ -6,7 +6,6 @@
 
 use super::seat::{Heartbeat, Retire, Seat};
 use crate::cluster::ClusterView;
-use crate::job_kind::JobKind;
 use crate::metrics::{JobMetrics, Metrics};
 use crate::notices::WakeJobs;
 use crate::settings::Settings;
@@ -139,7 +138,7 @@ impl Actor for JobMaster {
         let session = match self.store.session() {
             Ok(session) => session,
             Err(error) => {
-                slog::error!(self.log, "worker cannot start"; "job" => JobKind::JobMaster.name(), "error" => %error);
+                slog::error!(self.log, "worker cannot start"; "error" => %error);
                 ctx.stop();
                 return;
             }

@@ -115,11 +115,10 @@ where
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.seat.beat();
-        let context = match (self.open)() {
+        let context = match (self.open)(&self.log) {
             Ok(context) => Rc::new(context),
             Err(error) => {
-                slog::error!(self.log, "worker cannot start"; "job" => J::KIND.name(), "worker" => self.seat.id,
-                    "error" => %error);
+                slog::error!(self.log, "worker cannot start"; "error" => %error);
                 ctx.stop();
                 return;
             }
@@ -224,16 +223,16 @@ async fn run_guarded<J: Job>(context: Rc<JobContext>, todo: J::Todo) {
     match AssertUnwindSafe(J::run(&context, &todo)).catch_unwind().await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => slog::error!(context.log, "job failed; its row comes back when its claim runs out";
-            "job" => J::KIND.name(), "fid" => fid, "error" => %error),
+            "fid" => fid, "error" => %error),
         Err(_panic) => slog::crit!(context.log, "job panicked; its row comes back when its claim runs out";
-            "job" => J::KIND.name(), "fid" => fid),
+            "fid" => fid),
     }
 }
 
 async fn keep_up<J: Job>(context: Rc<JobContext>, mut retire: watch::Receiver<bool>) {
     while let Some((pause, upkeep)) = J::upkeep(&context) {
         if let Err(error) = upkeep.await {
-            slog::error!(context.log, "upkeep failed"; "job" => J::KIND.name(), "error" => %error);
+            slog::error!(context.log, "upkeep failed"; "error" => %error);
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}

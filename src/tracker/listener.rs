@@ -2,15 +2,18 @@
 //!
 //! It and all its connections live on one arbiter; what they share needs no lock.
 
-use super::connection::{ClientConnection, Current};
+use super::connection::ClientConnection;
+use super::hand_over::Current;
 use super::pool::Roster;
 use super::query_worker::QueryWorker;
+use super::recent::Recent;
 use super::supervisor::Supervisor;
+use crate::logging::watch::WatchBus;
 use crate::metrics::Metrics;
 use crate::settings::LimitSettings;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture};
 use slog::Logger;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -66,6 +69,20 @@ pub struct Shared {
     pub read_buffer: RefCell<Vec<u8>>,
     /// What each connection is waiting for, for the console.
     pub connections: RefCell<HashMap<ConnectionId, Rc<Current>>>,
+    /// How many runs of lines came until now.
+    pub arrivals: Cell<u64>,
+    /// The last requests that were answered, for the console.
+    pub recent: RefCell<Recent>,
+    /// The log, for those who watch.
+    pub watch_bus: WatchBus,
+}
+
+impl Shared {
+    /// A number that is greater than all before.
+    pub fn next_arrival(&self) -> u64 {
+        self.arrivals.set(self.arrivals.get() + 1);
+        self.arrivals.get()
+    }
 }
 
 /// What a listener is made of; crosses into its arbiter.
@@ -76,6 +93,7 @@ pub struct ListenerConfig {
     pub supervisor: Addr<Supervisor>,
     pub metrics: Metrics,
     pub log: Logger,
+    pub watch_bus: WatchBus,
 }
 
 /// The actor.
@@ -102,6 +120,9 @@ impl ClientListener {
             stopping: receiver,
             read_buffer: RefCell::new(vec![0; READ_BYTES]),
             connections: RefCell::default(),
+            arrivals: Cell::default(),
+            recent: RefCell::default(),
+            watch_bus: config.watch_bus,
         };
         Self { sockets: config.sockets, shared: Rc::new(shared), stopping, places, next_id: 1, drained: Vec::new() }
     }
@@ -174,7 +195,7 @@ impl Handler<Accepted> for ClientListener {
         if let Err(error) = stream.set_nodelay(true) {
             slog::debug!(self.shared.log, "cannot switch off delayed sending"; "peer" => %peer, "error" => %error);
         }
-        let current = Rc::new(Current::new(peer.ip()));
+        let current = Rc::new(Current::new(peer));
         self.shared.connections.borrow_mut().insert(id, current.clone());
         self.shared.metrics.connections.add(1);
         ClientConnection::new(id, stream, current, self.shared.clone(), ctx.address()).start();

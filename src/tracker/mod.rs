@@ -13,12 +13,15 @@
 pub mod admin;
 pub mod batch;
 pub mod connection;
+pub mod hand_over;
 pub mod job_master;
 pub mod job_worker;
 pub mod listener;
 pub mod monitor;
+pub mod output;
 pub mod pool;
 pub mod query_worker;
+pub mod recent;
 pub mod seat;
 pub mod start;
 pub mod supervisor;

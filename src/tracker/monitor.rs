@@ -193,7 +193,7 @@ impl Actor for Monitor {
         match self.store.session() {
             Ok(session) => self.session = Some(Rc::new(session)),
             Err(error) => {
-                slog::error!(self.log, "monitor cannot start"; "error" => %error);
+                slog::error!(self.log, "worker cannot start"; "error" => %error);
                 ctx.stop();
                 return;
             }

@@ -6,6 +6,7 @@
 
 use super::seat::{Heartbeat, Pulse, Retire, Seat, WorkerGone, WorkerId, next_worker_id};
 use crate::job_kind::JobKind;
+use crate::logging::watch::SAYS_ALL;
 use crate::metrics::Metrics;
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Message};
@@ -19,6 +20,10 @@ use tokio::sync::{oneshot, watch};
 pub const TICK: Duration = Duration::from_secs(1);
 /// Workers of one kind at most; `!want` cuts to this.
 pub const WORKERS_MAX: usize = 500;
+
+/// Exit codes 101 (a panic) and 1, as the system reports them of processes.
+const STATUS_PANIC: u32 = 101 << 8;
+const STATUS_FAILED: u32 = 1 << 8;
 
 /// Makes a worker inside its own arbiter.
 pub type Factory<W> = Arc<dyn Fn(Seat) -> W + Send + Sync>;
@@ -95,14 +100,19 @@ where
     }
 
     fn adjust(&mut self, ctx: &mut Context<Self>) {
-        let missing = self.desired.saturating_sub(self.members.len());
+        let (job, has, wants) = (self.kind.name(), self.members.len(), self.desired);
+        let missing = wants.saturating_sub(has);
         if missing > 0 {
-            slog::debug!(self.log, "starting workers"; "job" => self.kind.name(), "has" => self.members.len(),
-                "wants" => self.desired);
+            slog::info!(self.log, #SAYS_ALL, "Job {job} has only {has}, wants {wants}, making {missing}.";
+                "job" => job, "has" => has, "wants" => wants);
         }
         for _ in 0..missing {
             let member = self.start_worker(ctx);
             self.members.push(member);
+        }
+        if has > wants && self.drained.is_empty() {
+            let surplus = has - wants;
+            slog::info!(self.log, #SAYS_ALL, "Reducing {job} headcount by {surplus}."; "job" => job);
         }
         while self.members.len() > self.desired
             && let Some(member) = self.members.pop()
@@ -134,11 +144,29 @@ where
             self.members.drain(..).partition(|member| member.handle.pulse.silence_ms() <= silence_max_ms);
         self.members = living;
         for member in silent {
-            slog::error!(self.log, "worker shows no life and is replaced"; "job" => self.kind.name(),
-                "worker" => member.handle.id, "silence_ms" => member.handle.pulse.silence_ms());
+            let (job, worker, silence_ms) = (self.kind.name(), member.handle.id, member.handle.pulse.silence_ms());
+            slog::error!(self.log, #SAYS_ALL, "Watchdog killing worker {worker} ({job})";
+                "job" => job, "worker" => worker, "silence_ms" => silence_ms);
             self.metrics.workers_replaced.add(1);
             member.handle.addr.do_send(Retire);
             member.arbiter.stop();
+        }
+    }
+
+    /// The text that operators know; the status is what a process would have left behind.
+    fn log_death(&self, gone: WorkerGone, expected: bool) {
+        let (job, worker, panicked) = (self.kind.name(), gone.id, gone.panicked);
+        let status = match (panicked, expected) {
+            (true, _) => STATUS_PANIC,
+            (false, true) => 0,
+            (false, false) => STATUS_FAILED,
+        };
+        if !expected {
+            slog::error!(self.log, #SAYS_ALL, "Child {worker} ({job}) died: {status} (UNEXPECTED)";
+                "job" => job, "worker" => worker, "panicked" => panicked);
+        } else if self.drained.is_empty() {
+            slog::info!(self.log, #SAYS_ALL, "Child {worker} ({job}) died: {status} (expected)";
+                "job" => job, "worker" => worker, "panicked" => panicked);
         }
     }
 
@@ -198,12 +226,12 @@ where
     fn handle(&mut self, gone: WorkerGone, ctx: &mut Self::Context) {
         if let Some(place) = self.retiring.iter().position(|member| member.handle.id == gone.id) {
             self.retiring.swap_remove(place).arbiter.stop();
+            self.log_death(gone, true);
         } else if let Some(place) = self.members.iter().position(|member| member.handle.id == gone.id) {
             self.members.swap_remove(place).arbiter.stop();
             self.publish();
             self.metrics.workers_replaced.add(1);
-            slog::error!(self.log, "worker died unexpectedly"; "job" => self.kind.name(), "worker" => gone.id,
-                "panicked" => gone.panicked);
+            self.log_death(gone, false);
             // After a panic a new worker at once; one that could not start waits for the tick.
             if gone.panicked {
                 self.adjust(ctx);

@@ -3,7 +3,7 @@
 //! A request that needs no storage node is answered within the handler of its message; one that waits for a node goes on
 //! by itself, so that it holds up nobody else on this worker.
 
-use super::batch::ExecuteBatch;
+use super::batch::{ExecuteBatch, Lines, Progress, Replies};
 use super::seat::{Heartbeat, Retire, Seat};
 use crate::jobs::context::JobContext;
 use crate::jobs::query::dispatch;
@@ -13,18 +13,30 @@ use crate::protocol::response::write_reply;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use futures::FutureExt as _;
 use futures::task::noop_waker_ref;
-use std::cell::Cell;
+use slog::Logger;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
-/// Opens what a worker needs, in its own thread.
-pub type OpenContext = Arc<dyn Fn() -> Result<JobContext, crate::store::StoreError> + Send + Sync>;
+/// Opens what a worker needs, in its own thread; the worker logs to this logger.
+pub type OpenContext = Arc<dyn Fn(&Logger) -> Result<JobContext, crate::store::StoreError> + Send + Sync>;
 
 /// Mailbox of a worker: every connection has at most one batch under way, so this bounds the connections that wait for
 /// the same worker before senders wait themselves.
 const MAILBOX_CAPACITY: usize = 1024;
+/// After so long on one batch, others get their turn.
+const TURN: Duration = Duration::from_millis(5);
+/// Lines between two looks at the clock.
+const LINES_PER_CLOCK: usize = 8;
+/// Room for a usual reply.
+const REPLY_BYTES_USUAL: usize = 128;
 
 /// The actor.
 pub struct QueryWorker {
@@ -33,11 +45,11 @@ pub struct QueryWorker {
     context: Option<Rc<JobContext>>,
     in_flight: Rc<Cell<usize>>,
     retiring: bool,
-    log: slog::Logger,
+    log: Logger,
 }
 
 impl QueryWorker {
-    pub fn new(seat: Seat, open: OpenContext, log: slog::Logger) -> Self {
+    pub fn new(seat: Seat, open: OpenContext, log: Logger) -> Self {
         Self { seat, open, context: None, in_flight: Rc::default(), retiring: false, log }
     }
 
@@ -53,10 +65,10 @@ impl Actor for QueryWorker {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX_CAPACITY);
-        match (self.open)() {
+        match (self.open)(&self.log) {
             Ok(context) => self.context = Some(Rc::new(context)),
             Err(error) => {
-                slog::error!(self.log, "query worker cannot start"; "worker" => self.seat.id, "error" => %error);
+                slog::error!(self.log, "worker cannot start"; "error" => %error);
                 ctx.stop();
             }
         }
@@ -71,37 +83,162 @@ impl Handler<ExecuteBatch> for QueryWorker {
         self.seat.beat();
         // Without a context the worker is stopping; the dropped reply tells the connection.
         let Some(context) = self.context.clone() else { return };
-        context.metrics.queries.add(batch.lines.len() as u64);
-        let ExecuteBatch { lines, peer, progress, reply } = batch;
-        let mut work = Box::pin(async move {
-            let mut replies = Vec::with_capacity(128 * lines.len());
-            for line in lines.iter() {
-                progress.begin_line();
-                answer_guarded(&context, line, peer, &mut replies).await;
-            }
-            replies
-        });
+        let ExecuteBatch { lines, from, peer, progress, reply } = batch;
+        let begun_before = progress.begun();
+        let ready = Rc::new(Ready::new(reply));
+        let batch = Batch { lines, from, peer, progress: progress.clone(), ready: ready.clone() };
+        let mut work = Box::pin(carry_out(context.clone(), batch));
         // Most requests are done in one go; only those that wait are given to the arbiter.
-        match work.as_mut().poll(&mut std::task::Context::from_waker(noop_waker_ref())) {
-            Poll::Ready(replies) => drop(reply.send(replies)),
+        let polled = work.as_mut().poll(&mut std::task::Context::from_waker(noop_waker_ref()));
+        context.metrics.queries.add(progress.begun().saturating_sub(begun_before) as u64);
+        match polled {
+            Poll::Ready(()) => ready.deliver_last(),
             Poll::Pending => {
-                let in_flight = self.in_flight.clone();
-                in_flight.set(in_flight.get() + 1);
-                let rest = async move {
-                    let replies = work.await;
-                    drop(reply.send(replies));
-                };
-                ctx.spawn(rest.into_actor(self).map(|(), worker: &mut Self, ctx| {
-                    worker.in_flight.set(worker.in_flight.get() - 1);
-                    worker.stop_if_done(ctx);
-                }));
+                ready.deliver_before_waiting();
+                self.go_on(context, work, ready, progress, ctx);
             }
         }
     }
 }
 
+impl QueryWorker {
+    /// Carries on by itself with a batch whose line waits for something.
+    fn go_on(
+        &self,
+        context: Rc<JobContext>,
+        mut work: Pin<Box<impl Future<Output = ()> + 'static>>,
+        ready: Rc<Ready>,
+        progress: Progress,
+        ctx: &mut Context<Self>,
+    ) {
+        let in_flight = self.in_flight.clone();
+        in_flight.set(in_flight.get() + 1);
+        let begun_before = progress.begun();
+        let rest = async move {
+            poll_fn(|cx| {
+                let polled = work.as_mut().poll(cx);
+                if polled.is_pending() {
+                    ready.deliver_before_waiting();
+                }
+                polled
+            })
+            .await;
+            context.metrics.queries.add(progress.begun().saturating_sub(begun_before) as u64);
+            ready.deliver_last();
+        };
+        ctx.spawn(rest.into_actor(self).map(|(), worker: &mut Self, ctx| {
+            worker.in_flight.set(worker.in_flight.get() - 1);
+            worker.stop_if_done(ctx);
+        }));
+    }
+}
+
+/// What of a batch is done and not delivered yet.
+struct Ready {
+    reply: RefCell<Option<oneshot::Sender<Replies>>>,
+    replies: RefCell<Replies>,
+    /// When the clock was read last, and how many replies have their time until then.
+    timed: Cell<(Instant, usize)>,
+    /// The line under way has waited.
+    waited: Cell<bool>,
+}
+
+impl Ready {
+    fn new(reply: oneshot::Sender<Replies>) -> Self {
+        let (reply, replies) = (RefCell::new(Some(reply)), RefCell::default());
+        Self { reply, replies, timed: Cell::new((Instant::now(), 0)), waited: Cell::new(false) }
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.reply.borrow().as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+
+    /// Takes over the bytes of one line's reply.
+    fn add(&self, reply: &mut Vec<u8>) {
+        let mut replies = self.replies.borrow_mut();
+        if replies.bytes.is_empty() {
+            std::mem::swap(&mut replies.bytes, reply);
+        } else {
+            replies.bytes.append(reply);
+        }
+        replies.times_us.push(0);
+    }
+
+    /// Reads the clock, and divides the time since the last reading among the replies that came since then.
+    fn share_time(&self) -> Instant {
+        let (now, (before, timed)) = (Instant::now(), self.timed.get());
+        let times = &mut self.replies.borrow_mut().times_us;
+        if let Ok(count @ 1..) = u32::try_from(times.len() - timed) {
+            let share = (now - before) / count;
+            times[timed..].fill(u32::try_from(share.as_micros()).unwrap_or(u32::MAX));
+            self.timed.set((now, times.len()));
+        }
+        now
+    }
+
+    fn bytes_len(&self) -> usize {
+        self.replies.borrow().bytes.len()
+    }
+
+    /// What is ready need not wait for the line that does.
+    fn deliver_before_waiting(&self) {
+        self.waited.set(true);
+        if self.replies.borrow().times_us.is_empty() {
+            return;
+        }
+        self.share_time();
+        let (sender, rest) = oneshot::channel();
+        let mut replies = self.replies.take();
+        replies.rest = Some(rest);
+        if let Some(reply) = self.reply.replace(Some(sender)) {
+            // A client that is gone needs no reply; the next line is not begun then.
+            let _gone = reply.send(replies);
+        }
+        self.timed.set((self.timed.get().0, 0));
+    }
+
+    fn deliver_last(&self) {
+        self.share_time();
+        if let Some(reply) = self.reply.take() {
+            let _gone = reply.send(self.replies.take());
+        }
+    }
+}
+
+/// A batch as it is carried out.
+struct Batch {
+    lines: Arc<Lines>,
+    from: usize,
+    peer: IpAddr,
+    progress: Progress,
+    ready: Rc<Ready>,
+}
+
+/// One line after the other, until all are done, the client is gone, or it is time to deliver and let others go first.
+///
+/// The clock is read once for several lines, which then share the time: reading it costs a twentieth of a cheap request.
+/// A line that waited has its own time.
+async fn carry_out(context: Rc<JobContext>, batch: Batch) {
+    let Batch { lines, from, peer, progress, ready } = batch;
+    let reply_bytes_max = context.settings.limits.reply_buffer_bytes;
+    let begun = ready.timed.get().0;
+    let mut reply = Vec::with_capacity(REPLY_BYTES_USUAL);
+    for (number, line) in (from + 1..).zip(lines.iter_from(from)) {
+        if ready.is_abandoned() {
+            return;
+        }
+        progress.begin_line();
+        answer_guarded(&context, line, peer, &mut reply).await;
+        ready.add(&mut reply);
+        let reads_clock = ready.waited.take() || number % LINES_PER_CLOCK == 0;
+        if reads_clock && ready.share_time() - begun >= TURN || ready.bytes_len() >= reply_bytes_max {
+            return;
+        }
+    }
+}
+
 /// A panic in a handler costs its client a `failure`, and nobody else anything.
-async fn answer_guarded(context: &JobContext, line: &[u8], peer: std::net::IpAddr, replies: &mut Vec<u8>) {
+async fn answer_guarded(context: &JobContext, line: &[u8], peer: IpAddr, replies: &mut Vec<u8>) {
     let before = replies.len();
     let done = AssertUnwindSafe(dispatch::answer(context, line, peer, replies)).catch_unwind().await;
     if done.is_err() {

@@ -2,6 +2,7 @@
 
 use crate::job_kind::JobKind;
 use actix::{Message, Recipient};
+use slog::{Logger, o};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -80,6 +81,11 @@ impl Seat {
 
     pub fn beat(&self) {
         self.pulse.beat();
+    }
+
+    /// The worker's logger: each record says who it is.
+    pub fn logger(&self, log: &Logger) -> Logger {
+        log.new(o!("job" => self.kind.name(), "worker" => self.id))
     }
 }
 

@@ -4,6 +4,7 @@ use super::listener;
 use super::supervisor::{StopTracker, Supervisor, SupervisorConfig};
 use crate::cluster::ClusterView;
 use crate::jobs::extensions::Extensions;
+use crate::logging::watch::WatchBus;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::store::{Store, StoreError};
@@ -44,6 +45,8 @@ pub struct RunningTracker {
 /// # Errors
 /// The database cannot be used or an address cannot be bound; nothing runs then.
 pub async fn start(settings: Settings, log: Logger) -> Result<RunningTracker, StartError> {
+    let watch_bus = WatchBus::new();
+    let log = watch_bus.attach(log);
     let extensions = Extensions::enable(&settings.extensions).map_err(StartError::Settings)?;
     let store = Store::open(&settings.database, log.clone())?;
     store.require_extensions(&extensions.tables())?;
@@ -67,6 +70,7 @@ pub async fn start(settings: Settings, log: Logger) -> Result<RunningTracker, St
         view: view.clone(),
         metrics: metrics.clone(),
         log,
+        watch_bus,
         stopped,
     })
     .start();

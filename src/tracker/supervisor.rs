@@ -9,6 +9,7 @@ use super::listener::{ClientListener, ListenerConfig, StopListening};
 use super::monitor::{Monitor, MonitorJustRan};
 use super::pool::{Drain, GetReport, PoolConfig, PoolReport, Roster, SetDesired, WORKERS_MAX, WorkerPool};
 use super::query_worker::{OpenContext, QueryWorker};
+use super::seat::{Heartbeat, Retire, Seat};
 use crate::clock::new_chance;
 use crate::cluster::ClusterView;
 use crate::job_kind::JobKind;
@@ -16,6 +17,9 @@ use crate::jobs::context::JobContext;
 use crate::jobs::copy_notices::CopyNotices;
 use crate::jobs::doubtful_copies::DoubtfulCopies;
 use crate::jobs::extensions::Extensions;
+use crate::jobs::path_cache::PathCache;
+use crate::logging::watch::WatchBus;
+use crate::memcached;
 use crate::metrics::Metrics;
 use crate::node_client::NodeClient;
 use crate::notices::{AwaitMonitorRound, RefreshCluster, WakeJobs};
@@ -45,6 +49,8 @@ pub struct SupervisorConfig {
     pub view: ClusterView,
     pub metrics: Metrics,
     pub log: Logger,
+    /// Shows the log to those who watch.
+    pub watch_bus: WatchBus,
     /// Becomes true when the tracker has stopped.
     pub stopped: watch::Sender<bool>,
 }
@@ -103,14 +109,10 @@ impl Supervisor {
         }
     }
 
-    fn start_pool<W>(
-        &mut self,
-        kind: JobKind,
-        factory: impl Fn(super::seat::Seat) -> W + Send + Sync + 'static,
-    ) -> Roster<W>
+    fn start_pool<W>(&mut self, kind: JobKind, factory: impl Fn(Seat) -> W + Send + Sync + 'static) -> Roster<W>
     where
-        W: Actor<Context = Context<W>> + Handler<super::seat::Heartbeat> + Handler<super::seat::Retire>,
-        Context<W>: ToEnvelope<W, super::seat::Heartbeat> + ToEnvelope<W, super::seat::Retire>,
+        W: Actor<Context = Context<W>> + Handler<Heartbeat> + Handler<Retire>,
+        Context<W>: ToEnvelope<W, Heartbeat> + ToEnvelope<W, Retire>,
     {
         let (pool, roster) = WorkerPool::new(PoolConfig {
             kind,
@@ -134,8 +136,22 @@ impl Supervisor {
     fn set_desired(&mut self, kind: JobKind, desired: usize) {
         if let Some(link) = self.pools.get_mut(&kind) {
             link.desired = desired;
-            link.ever_started |= desired > 0;
-            link.desire.do_send(SetDesired(desired));
+        }
+        match kind {
+            JobKind::JobMaster => JobKind::ALL.into_iter().for_each(|kind| self.apply_desired(kind)),
+            _ => self.apply_desired(kind),
+        }
+    }
+
+    /// Workers that get their work from a job master do not run while none is wanted; they come back with it
+    /// (admin-console.md, `!want`).
+    fn apply_desired(&mut self, kind: JobKind) {
+        let has_master = self.pools.get(&JobKind::JobMaster).is_some_and(|link| link.desired > 0);
+        let needs_master = matches!(kind, JobKind::Replicate | JobKind::Delete | JobKind::Fsck);
+        if let Some(link) = self.pools.get_mut(&kind) {
+            let workers = if needs_master && !has_master { 0 } else { link.desired };
+            link.ever_started |= workers > 0;
+            link.desire.do_send(SetDesired(workers));
         }
     }
 
@@ -147,39 +163,36 @@ impl Supervisor {
 
         let just_ran: Recipient<MonitorJustRan> = ctx.address().recipient();
         let monitor = {
-            let (store, settings, view, log) =
-                (store.clone(), settings.clone(), view.clone(), log.new(o!("job" => "monitor")));
-            move |seat| {
+            let (store, settings, view, log) = (store.clone(), settings.clone(), view.clone(), log.clone());
+            move |seat: Seat| {
                 let (store, settings, view) = (store.clone(), settings.clone(), view.clone());
-                Monitor::new(seat, store, settings, view, just_ran.clone(), log.clone())
+                let log = seat.logger(&log);
+                Monitor::new(seat, store, settings, view, just_ran.clone(), log)
             }
         };
         self.monitor = Some(self.start_pool(JobKind::Monitor, monitor));
 
-        let master_log = log.new(o!("job" => "job_master"));
-        let job_master = self.start_pool(JobKind::JobMaster, move |seat| {
+        let master_log = log.clone();
+        let job_master = self.start_pool(JobKind::JobMaster, move |seat: Seat| {
             let (store, settings, view) = (store.clone(), settings.clone(), view.clone());
-            JobMaster::new(seat, store, settings, view, &metrics, master_log.clone())
+            let log = seat.logger(&master_log);
+            JobMaster::new(seat, store, settings, view, &metrics, log)
         });
         self.job_master = Some(job_master.clone());
 
-        let (query_open, query_log) = (open.clone(), log.new(o!("job" => "queryworker")));
-        let workers = self.start_pool(JobKind::QueryWorker, move |seat| {
-            QueryWorker::new(seat, query_open.clone(), query_log.clone())
+        let (query_open, query_log) = (open.clone(), log.clone());
+        let workers = self.start_pool(JobKind::QueryWorker, move |seat: Seat| {
+            let log = seat.logger(&query_log);
+            QueryWorker::new(seat, query_open.clone(), log)
         });
-        let (replicate_open, replicate_log) = (open.clone(), log.new(o!("job" => "replicate")));
-        let replicate_master = job_master.clone();
-        self.start_pool(JobKind::Replicate, move |seat| {
-            JobWorker::<ReplicateJob>::new(
-                seat,
-                replicate_open.clone(),
-                replicate_master.clone(),
-                replicate_log.clone(),
-            )
+        let (replicate_open, replicate_log, replicate_master) = (open.clone(), log.clone(), job_master.clone());
+        self.start_pool(JobKind::Replicate, move |seat: Seat| {
+            let log = seat.logger(&replicate_log);
+            JobWorker::<ReplicateJob>::new(seat, replicate_open.clone(), replicate_master.clone(), log)
         });
-        let delete_log = log.new(o!("job" => "delete"));
-        self.start_pool(JobKind::Delete, move |seat| {
-            JobWorker::<DeleteJob>::new(seat, open.clone(), job_master.clone(), delete_log.clone())
+        self.start_pool(JobKind::Delete, move |seat: Seat| {
+            let log = seat.logger(&log);
+            JobWorker::<DeleteJob>::new(seat, open.clone(), job_master.clone(), log)
         });
 
         self.start_listener(workers, ctx);
@@ -189,12 +202,14 @@ impl Supervisor {
     /// Opens what a worker needs, inside its own thread.
     fn context_opener(&self, ctx: &mut Context<Self>) -> OpenContext {
         let (store, settings) = (self.config.store.clone(), self.config.settings.clone());
-        let (view, metrics, log) = (self.config.view.clone(), self.config.metrics.clone(), self.config.log.clone());
+        let (view, metrics) = (self.config.view.clone(), self.config.metrics.clone());
         let (copy_notices, doubtful_copies) = (CopyNotices::default(), DoubtfulCopies::default());
+        let pause = Duration::from_millis(settings.memcached.pause_after_failure_ms);
+        let memcached = memcached::Servers::new(pause, self.config.log.clone());
         let wake_jobs: Recipient<WakeJobs> = ctx.address().recipient();
         let refresh_cluster: Recipient<RefreshCluster> = ctx.address().recipient();
         let await_monitor_round: Recipient<AwaitMonitorRound> = ctx.address().recipient();
-        Arc::new(move || {
+        Arc::new(move |log: &Logger| {
             Ok(JobContext {
                 session: store.session()?,
                 nodes: NodeClient::new(&settings.storage, log.clone()),
@@ -205,6 +220,7 @@ impl Supervisor {
                 extensions: Extensions::enable(&settings.extensions).map_err(StoreError::Other)?,
                 copy_notices: copy_notices.clone(),
                 doubtful_copies: doubtful_copies.clone(),
+                path_cache: PathCache::new(memcached.clone(), settings.clone(), metrics.clone()),
                 chance: RefCell::new(new_chance()),
                 wake_jobs: wake_jobs.clone(),
                 refresh_cluster: refresh_cluster.clone(),
@@ -221,6 +237,7 @@ impl Supervisor {
             supervisor: ctx.address(),
             metrics: self.config.metrics.clone(),
             log: self.config.log.new(o!("part" => "listener")),
+            watch_bus: self.config.watch_bus.clone(),
         };
         let listener =
             ClientListener::start_in_arbiter(&self.listener_arbiter.handle(), move |_ctx| ClientListener::new(config));
@@ -312,7 +329,11 @@ impl Handler<GetJobs> for Supervisor {
     fn handle(&mut self, _: GetJobs, _ctx: &mut Self::Context) -> Self::Result {
         let mut shown: Vec<_> = self.pools.iter().filter(|(_, link)| link.ever_started).collect();
         shown.sort_by_key(|(kind, _)| kind.name());
-        let questions: Vec<_> = shown.into_iter().map(|(_, link)| link.report.send(GetReport)).collect();
+        let ask = |link: &PoolLink| {
+            let (desired, report) = (link.desired, link.report.send(GetReport));
+            async move { report.await.map(|report| PoolReport { desired, ..report }) }
+        };
+        let questions: Vec<_> = shown.into_iter().map(|(_, link)| ask(link)).collect();
         Box::pin(async move {
             let reports: Vec<Result<PoolReport, MailboxError>> = futures::future::join_all(questions).await;
             reports.into_iter().flatten().collect()

@@ -53,7 +53,10 @@ fn unknown_words_get_help() {
     let (_tracker, mut session) = ready(&database, &[]);
     let help = session.console("!STATS");
     assert!(help.iter().all(|line| line.ends_with('\n') && !line.ends_with("\r\n")), "{help:?}");
-    for word in ["!version", "!stats", "!jobs", "!want", "!queue", "!shutdown"] {
+    assert_eq!(help[..2], ["Mogilefsd admin commands:\n", "\n"]);
+    assert_eq!(help.last().map(String::as_str), Some("\n"));
+    let words = ["!version", "!stats", "!jobs", "!want", "!queue", "!recent", "!to", "!watch", "!shutdown"];
+    for word in words {
         assert!(help.iter().any(|line| line.contains(word)), "help is about {word}: {help:?}");
     }
     assert_eq!(session.console("!nonsense with words"), help);
@@ -106,6 +109,106 @@ fn stats_begins_with_the_queues_and_goes_on_with_counters_by_name() {
     assert_eq!(number(&after, "queries"), number(&before, "queries") + 7);
 }
 
+/// Conformance 296: a second monitor or job master is promised and not made; more than 500 of any are cut.
+#[test]
+fn want_cuts_and_ignores_numbers_beyond_reason() {
+    let database = database();
+    let (_tracker, mut session) = ready(&database, &[]);
+    for job in ["monitor", "job_master"] {
+        let wanted = format!("Now desiring 500 children doing '{job}'.\r\n");
+        assert_eq!(session.console(&format!("!want 99999999999999999999 {job}")), [wanted]);
+        let jobs = session.console("!jobs");
+        assert_eq!(number(&jobs, &format!("{job} desired")), 1, "{jobs:?}");
+    }
+    // Jobs that operators may ask for and that this version does not have.
+    for job in ["fsck", "reaper"] {
+        let answer = session.console(&format!("!want 1 {job}"));
+        assert!(answer[0].starts_with("Now desiring 1 ") || answer[0].contains("has no"), "{answer:?}");
+    }
+}
+
+/// Workers of every kind can be sent away and called back.
+#[test]
+fn want_nobody_and_somebody_again() {
+    let database = database();
+    let (_tracker, mut session) = ready(&database, &["tracker.query_workers=2"]);
+    let count = |session: &mut Session, job: &str| number(&session.console("!jobs"), &format!("{job} count"));
+    for job in ["delete", "monitor", "queryworker", "replicate", "job_master"] {
+        assert_eq!(session.console(&format!("!want 0 {job}")), [format!("Now desiring 0 children doing '{job}'.\r\n")]);
+        eventually(&format!("no {job}"), || (count(&mut session, job) == 0).then_some(()));
+        assert!(session.console("!jobs").contains(&format!("{job} pids \r\n")), "one blank after pids");
+        if job == "monitor" {
+            // 2.73 would not answer.
+            assert_eq!(session.ask("clear_cache callid=0"), "OK callid=0");
+        }
+        session.console(&format!("!want 1 {job}"));
+        eventually(&format!("a {job}"), || (count(&mut session, job) == 1).then_some(()));
+    }
+    assert_eq!(session.ask("clear_cache callid=1"), "OK callid=1");
+}
+
+/// Without a job master the workers that it feeds go as well; they are still desired and come back with it.
+#[test]
+fn workers_that_are_fed_by_the_job_master_go_and_come_with_it() {
+    let database = database();
+    let (_tracker, mut session) = ready(&database, &["tracker.replicate_workers=2"]);
+    let present = |session: &mut Session, count: u64| {
+        let jobs = session.console("!jobs");
+        assert_eq!((number(&jobs, "replicate desired"), number(&jobs, "delete desired")), (2, 1), "{jobs:?}");
+        (number(&jobs, "replicate count") == 2 * count && number(&jobs, "delete count") == count).then_some(())
+    };
+    session.console("!want 0 job_master");
+    eventually("all have gone", || present(&mut session, 0));
+    session.console("!want 1 job_master");
+    eventually("all are back", || present(&mut session, 1));
+}
+
+/// Conformance 299.
+#[test]
+fn recent_shows_the_last_fifty_requests() {
+    let database = database();
+    let (tracker, mut session) = ready(&database, &[]);
+    let times = |line: &str| {
+        let mut words = line.trim_end().rsplitn(3, ' ');
+        let (within, until, request) = (words.next(), words.next(), words.next());
+        let seconds = |word: Option<&str>| {
+            let word = word.expect("a time");
+            assert_eq!(word.split_once('.').expect("decimals").1.len(), 4, "four decimals: {line:?}");
+            word.parse::<f64>().expect("seconds")
+        };
+        (request.expect("a request").to_owned(), seconds(until), seconds(within))
+    };
+    session.ask("sleep duration=1");
+    session.ask("noop callid=rr");
+    let recent = session.console("!recent");
+    let (request, until, within) = times(&recent[recent.len() - 1]);
+    assert_eq!(request, "127.0.0.1 noop callid=rr");
+    assert!(until < 1.0 && within <= until, "{recent:?}");
+    let (request, until, within) = times(&recent[recent.len() - 2]);
+    assert_eq!(request, "127.0.0.1 sleep duration=1");
+    assert!(within >= 1.0 && until >= within, "{recent:?}");
+
+    session.send((0..200).map(|n| format!("noop n={n}\r\n")).collect::<String>().as_bytes());
+    (0..200).for_each(|_| assert_eq!(session.line(), "OK "));
+    tracker.session().ask("noop last");
+    let recent: Vec<String> = session.console("!recent").iter().map(|line| times(line).0).collect();
+    let wanted: Vec<String> = (151..200).map(|n| format!("127.0.0.1 noop n={n}")).collect();
+    assert_eq!(recent, [wanted, vec!["127.0.0.1 noop last".to_owned()]].concat());
+}
+
+/// Conformance 300, 301.
+#[test]
+fn to_says_how_many_would_hear_it() {
+    let database = database();
+    let (_tracker, mut session) = ready(&database, &["tracker.query_workers=3"]);
+    assert_eq!(session.console("!to nope hi"), ["Message sent to 0 children.\r\n"], "300.");
+    assert_eq!(session.console("!to queryworker :shutdown"), ["Message sent to 3 children.\r\n"]);
+    for incomplete in ["!to", "!to queryworker", "!to queryworker  "] {
+        assert_eq!(session.console(incomplete), ["ERROR: usage: !to <jobclass> <message>\r\n"], "301.");
+    }
+    assert_eq!(number(&session.console("!jobs"), "queryworker count"), 3, "nobody was told to stop");
+}
+
 #[test]
 fn console_and_requests_keep_their_order_on_one_connection() {
     let database = database();
@@ -134,6 +237,32 @@ fn requests_wait_for_a_query_worker_and_queue_shows_them() {
     eventually("nothing waits", || console.console("!queue").is_empty().then_some(()));
 }
 
+/// Oldest first is by the time at which requests came, not by that of their connections.
+#[test]
+fn queue_shows_the_oldest_request_first() {
+    let database = database();
+    let (tracker, mut console) = ready(&database, &[]);
+    let mut clients = [tracker.session(), tracker.session(), tracker.session()];
+    clients.iter_mut().for_each(|client| assert_eq!(client.ask("noop"), "OK "));
+    let without_worker = |console: &mut Session| {
+        let stats = console.console("!stats");
+        if stats.iter().any(|line| line.starts_with("times_out")) { number(&stats, "times_out_of_qworkers") } else { 0 }
+    };
+    let before = without_worker(&mut console);
+    console.console("!want 0 queryworker");
+    eventually("no query worker", || (number(&console.console("!jobs"), "queryworker count") == 0).then_some(()));
+    let mut waiting = Vec::new();
+    for number in [2, 0, 1] {
+        clients[number].send(format!("noop n={number}\r\n").as_bytes());
+        waiting.push(format!("127.0.0.1 noop n={number}\r\n"));
+        eventually("it waits", || (console.console("!pending") == waiting).then_some(()));
+    }
+    assert_eq!(number(&console.console("!stats"), "pending_queries"), 3);
+    assert_eq!(without_worker(&mut console), before + 3, "none found a worker");
+    console.console("!want 1 queryworker");
+    clients.iter_mut().for_each(|client| assert_eq!(client.line(), "OK "));
+}
+
 /// Conformance 310. A host that takes connections and says nothing holds up the first round.
 #[test]
 fn requests_wait_for_the_first_monitor_round_and_the_console_does_not() {
@@ -153,8 +282,13 @@ fn requests_wait_for_the_first_monitor_round_and_the_console_does_not() {
     });
     assert!(console.console("!version")[0].starts_with("2.73"));
     assert_eq!(number(&console.console("!stats"), "pending_queries"), 1);
-    let refused = console.console("!want 1 queryworker");
-    assert!(refused[0].starts_with("ERROR: Monitor has not completed initial run yet"), "{refused:?}");
+    // One line more than usual: LF CR LF.
+    let refused = ["ERROR: Monitor has not completed initial run yet\n", "\r\n"];
+    assert_eq!(console.console("!want 1 queryworker"), refused);
+    assert_eq!(console.console("!want 1 foo"), refused, "the round is asked for before the job");
+    assert_eq!(console.console("!want foo"), ["ERROR: usage: !want <count> <jobclass>\r\n"], "usage before the round");
+    assert_eq!(console.console("!to queryworker x"), ["Message sent to 0 children.\r\n"]);
+    assert_eq!(console.console("!recent"), [""; 0]);
     assert_eq!(tracker.process.count_logged("first monitor round is complete; starting workers"), 0);
 
     // The connections that wait to be accepted are reset: the round ends.

@@ -392,7 +392,7 @@ fn a_client_that_never_reads_is_cut_off() {
         matches!(ended, std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe),
         "hung up, not given up: {ended:?}"
     );
-    tracker.process.logged("write timeout expired", "peer");
+    tracker.process.wait_for_log_beginning("write timeout expired: 127.0.0.1:");
     let grown_kib = tracker.process.resident_kib().saturating_sub(before_kib);
     // A batch of requests and its replies, with room to spare.
     assert!(grown_kib < 64 * 1024, "grown by {grown_kib} KiB");

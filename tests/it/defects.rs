@@ -3,7 +3,9 @@
 //!
 //! | defect | where |
 //! | --- | --- |
-//! | P3, P8, P19: hanging requests, foreign `callid`, order on a watching connection | `admin.rs`, `conformance.rs` |
+//! | P3: hanging requests, dying workers | `traffic.rs`, `actors.rs` |
+//! | P8: foreign `callid` | `traffic.rs` |
+//! | P19: order on a watching connection | `watching.rs` |
 //! | P6, P13: hosts of destinations, `class=default` | `conformance.rs` (statements 135, 132) |
 //! | P7: stale views after administrative commands | `actors.rs` and every administrative step of `conformance.rs` |
 //! | P10, P11: stale and injected memcached keys | `memcached.rs` |
@@ -256,5 +258,5 @@ fn s6_errors_are_logged_as_errors() {
     let database = Database::create(Kind::Sqlite);
     let cluster = Cluster::start_without_nodes(&database, &["limits.request_timeout_ms=100"]);
     assert_eq!(cluster.session().refused("sleep duration=5"), "failure", "P3, S6");
-    cluster.tracker.process.wait_for_log("request took too long", "level", "ERRO");
+    cluster.tracker.process.wait_for_log("Error running command 'sleep': not done within 100 ms", "level", "ERRO");
 }

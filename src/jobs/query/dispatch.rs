@@ -4,10 +4,12 @@ use super::error::{CommandError, CommandResult};
 use super::spec::CommandSpec;
 use super::{Query, files, fsck, rebalance, service, topology};
 use crate::jobs::context::JobContext;
+use crate::logging::watch::SAYS_ALL;
 use crate::protocol::args::Args;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::request::Request;
 use crate::protocol::response::{Response, write_reply};
+use crate::store::StoreError;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -17,16 +19,19 @@ pub async fn answer(ctx: &JobContext, line: &[u8], peer: IpAddr, reply: &mut Vec
     let limit = Duration::from_millis(ctx.settings.limits.request_timeout_ms);
     let result = match tokio::time::timeout(limit, carry_out(ctx, &request, peer)).await {
         Ok(result) => result,
-        Err(_elapsed) => {
-            slog::error!(ctx.log, "request took too long"; "command" => &request.command, "limit_ms" => limit.as_millis());
-            Err(ErrorCode::Failure.into())
-        }
+        Err(_elapsed) => Err(StoreError::Other(format!("not done within {} ms", limit.as_millis())).into()),
     };
     let response = result.map_err(|error| {
-        if let CommandError::Store(cause) = &error {
-            slog::error!(ctx.log, "error running command"; "command" => &request.command, "error" => %cause);
+        let cause = match &error {
+            CommandError::Store(cause) => cause.to_string(),
+            CommandError::Refused(reply) => reply.text.clone().unwrap_or_else(|| "it failed".to_owned()),
+        };
+        let reply = error.into_reply();
+        if reply.code == ErrorCode::Failure {
+            slog::error!(ctx.log, #SAYS_ALL, "Error running command '{}': {cause}", request.command;
+                "command" => &request.command);
         }
-        error.into_reply()
+        reply
     });
     if cfg!(debug_assertions) {
         hold_against_spec(ctx, &request.command, &response);

@@ -278,7 +278,9 @@ impl<'a> Replication<'a> {
         let recount = !self.cluster.server_flag("skip_devcount");
         let new_checksum = checksum.filter(|_| self.known_checksum.is_none());
         let row = new_checksum.as_ref().map(|checksum| (checksum.hashtype.number(), checksum.digest.clone()));
-        self.ctx
+        let change = self.ctx.path_change(self.file.dmid, &[self.file.dkey.as_ref()]);
+        let recorded = self
+            .ctx
             .session
             .write(move |conn| {
                 file_on::add(conn, fid, target)?;
@@ -290,7 +292,9 @@ impl<'a> Replication<'a> {
                     None => Ok(()),
                 }
             })
-            .await?;
+            .await;
+        change.announce().await;
+        recorded?;
         if new_checksum.is_some() {
             self.known_checksum = new_checksum;
         }

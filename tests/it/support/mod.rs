@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod database;
 pub mod fake_node;
+pub mod memcached;
 pub mod process;
 pub mod session;
 

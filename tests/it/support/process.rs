@@ -19,9 +19,13 @@ struct Log {
 }
 
 impl Process {
-    /// Starts `mogilefs` with these arguments; logs as JSON.
+    /// Starts `mogilefs` with these arguments; logs as JSON, everything if they do not say otherwise.
     pub fn start(args: &[&str]) -> Self {
-        Self::start_plain(&[args, &["--set", "log.format=json", "--set", "log.level=debug"]].concat())
+        let mut args = [args, &["--set", "log.format=json"]].concat();
+        if !args.iter().any(|arg| arg.starts_with("log.level=")) {
+            args.extend(["--set", "log.level=debug"]);
+        }
+        Self::start_plain(&args)
     }
 
     /// Starts `mogilefs` with these arguments and no others.
@@ -54,6 +58,14 @@ impl Process {
     /// Waits for a log line with this message and this value of a field.
     pub fn wait_for_log(&self, message: &str, field: &str, value: &str) {
         self.wait_for_line(message, |line| text_of(&line[field]) == value);
+    }
+
+    /// Waits for a log line whose message begins so.
+    pub fn wait_for_log_beginning(&self, message: &str) {
+        super::eventually(&format!("logged: {message}…"), || {
+            let begins = |line: &serde_json::Value| line["msg"].as_str().is_some_and(|text| text.starts_with(message));
+            self.lines().iter().any(begins).then_some(())
+        });
     }
 
     fn wait_for_line(&self, message: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {

@@ -87,6 +87,13 @@ impl Session {
         is_over && rest.is_empty()
     }
 
+    /// Resets the connection. Needs bytes from the tracker that were not read: closing with such is a reset.
+    pub fn reset(self) {
+        let mut waiting = [0; 1];
+        let peeked = self.reader.get_ref().peek(&mut waiting).expect("tracker answers");
+        assert_eq!((peeked, self.reader.buffer().len()), (1, 0), "there is something that was not read");
+    }
+
     pub fn half_close(&self) {
         self.reader.get_ref().shutdown(std::net::Shutdown::Write).expect("half close");
     }

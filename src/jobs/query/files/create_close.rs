@@ -120,6 +120,7 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
 async fn store(query: &Query<'_>, close: CloseUpload) -> StoreResult<CloseOutcome> {
     let extensions = &query.ctx.extensions;
     let (mut close_steps, mut delete_steps) = (extensions.with_close(query), extensions.with_delete(query));
+    let change = query.ctx.path_change(close.dmid, &[close.dkey.as_ref()]);
     let stored = query.ctx.session.write(move |conn| {
         let mut replaced = Vec::new();
         let outcome = files::close_upload_replacing(conn, &close, &mut replaced)?;
@@ -134,7 +135,9 @@ async fn store(query: &Query<'_>, close: CloseUpload) -> StoreResult<CloseOutcom
         }
         Ok(outcome)
     });
-    stored.await
+    let stored = stored.await;
+    change.announce().await;
+    stored
 }
 
 /// What the client is told when nothing was stored.

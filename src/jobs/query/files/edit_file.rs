@@ -49,6 +49,7 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
         .ok_or(ErrorCode::NoDevices)?;
     let (old_fid, classid, devid) = (file.fid, file.classid, device.device.devid);
     let new = NewTempfile { fid: None, dmid, dkey: key.to_owned(), classid, devids: vec![devid] };
+    let change = query.ctx.path_change(dmid, &[key, file.dkey.as_ref()]);
     let moved = query
         .ctx
         .session
@@ -59,6 +60,7 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
             Ok(new_fid)
         })
         .await;
+    change.announce().await;
     let new_fid = match moved {
         Ok(new_fid) => new_fid,
         Err(StoreError::Duplicate) => return Err(ErrorCode::FidInUse.into()),

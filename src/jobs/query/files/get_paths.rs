@@ -5,6 +5,7 @@ use crate::cluster::device::DeviceView;
 use crate::cluster::device_state::DeviceStatus;
 use crate::cluster::placement;
 use crate::ids::{DevId, Dmid, Fid};
+use crate::jobs::path_cache::Location;
 use crate::jobs::query::Query;
 use crate::jobs::query::error::CommandResult;
 use crate::jobs::query::spec::{CommandSpec, DOMAIN, Group, Origin, flag, number, pair};
@@ -48,9 +49,11 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
         return handle_many(query, dmid).await;
     }
     let key = query.key()?;
-    let found = query.ctx.session.read(|conn| files::locate(conn, dmid, key))?;
-    let (file, devids) = found.ok_or(ErrorCode::UnknownKey)?;
-    let paths = readable_paths(query, file.fid, file.length, &devids).await;
+    let read = || query.ctx.session.read(|conn| files::locate(conn, dmid, key));
+    let noverify = query.args.flag("noverify");
+    let found = query.ctx.path_cache.locate(&query.ctx.view, (dmid, key), noverify, read).await?;
+    let Location { fid, devids, length } = found.ok_or(ErrorCode::UnknownKey)?;
+    let paths = readable_paths(query, fid, length.filter(|_| !noverify), &devids).await;
     let mut pairs = Pairs::new();
     pairs.push_display("paths", paths.len());
     for (n, path) in (1..).zip(&paths) {
@@ -65,10 +68,13 @@ const VERIFIED_AT_ONCE: usize = 16;
 /// The same for each of many keys; pairs are named by the number of the key.
 async fn handle_many(query: &Query<'_>, dmid: Dmid) -> CommandResult {
     let found = many::look_up(query, dmid)?;
+    let is_verified = !query.args.flag("noverify");
     let count = found.len();
     let all_paths = futures::stream::iter(found).map(|found| async move {
         let paths = match found.outcome {
-            Ok((file, devids)) => Ok(readable_paths(query, file.fid, file.length, &devids).await),
+            Ok((file, devids)) => {
+                Ok(readable_paths(query, file.fid, is_verified.then_some(file.length), &devids).await)
+            }
             Err(code) => Err(code),
         };
         (found.n, paths)
@@ -90,20 +96,21 @@ async fn handle_many(query: &Query<'_>, dmid: Dmid) -> CommandResult {
     Ok(pairs)
 }
 
-/// Steps 3–6 of protocol.md, "get_paths": the first path is verified unless `noverify`, drained devices come last, and
-/// an unreadable device is better than nothing.
-async fn readable_paths(query: &Query<'_>, fid: Fid, length: i64, devids: &[DevId]) -> Vec<String> {
+/// Steps 3–6 of protocol.md, "get_paths": the first path is verified if its length is given, drained devices come last,
+/// and an unreadable device is better than nothing.
+async fn readable_paths(query: &Query<'_>, fid: Fid, length: Option<i64>, devids: &[DevId]) -> Vec<String> {
     let mut ordered = placement::order_for_reading(&query.cluster, devids, &mut query.ctx.chance.borrow_mut());
     query.ctx.extensions.order_for_reading(query, &mut ordered);
     query.ctx.doubtful_copies.last(fid, &mut ordered);
     let wanted = usize::try_from(query.args.int("pathcount").max(PATHS_MIN)).unwrap_or(usize::MAX);
-    let noverify = query.args.flag("noverify");
     let (mut accepted, mut drained, mut fallback) = (Vec::new(), Vec::new(), None);
     for device in ordered.iter().filter_map(|&devid| query.cluster.device(devid)) {
         let url = device.read_url(fid, query.zone);
         if !device.may_be_read() {
             fallback = Some(url);
-        } else if !noverify && accepted.is_empty() && !is_whole(query, &device, fid, length).await {
+        } else if let Some(length) = length.filter(|_| accepted.is_empty())
+            && !is_whole(query, &device, fid, length).await
+        {
             continue;
         } else if device.device.status == DeviceStatus::Drain {
             drained.push(url);

@@ -3,6 +3,7 @@
 
 use crate::cluster::checksum::HashType;
 use crate::cluster::netmask::Netmask;
+use crate::jobs::path_cache;
 use crate::jobs::query::Query;
 use crate::jobs::query::error::{CommandError, CommandResult};
 use crate::jobs::query::spec::{CommandSpec, Group, Origin, pair, text};
@@ -10,6 +11,7 @@ use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::server_settings;
 use bstr::ByteSlice;
+use rand::RngExt as _;
 
 pub const SERVER_SETTING: CommandSpec = CommandSpec {
     name: "server_setting",
@@ -77,11 +79,15 @@ pub async fn set(query: &Query<'_>) -> CommandResult {
     let key = argument_text(query, "key").filter(|key| key != "0").ok_or(ErrorCode::BadParams)?;
     let value = argument_text(query, "value").unwrap_or_default();
     let stored = cleaned(&key, &value)?;
+    let namespace = format!("{:016x}", query.ctx.chance.borrow_mut().random::<u64>());
     query
         .ctx
         .session
         .write(move |conn| {
             server_settings::set(conn, &key, stored.as_deref())?;
+            if key == path_cache::SERVERS_SETTING {
+                server_settings::set(conn, path_cache::NAMESPACE_SETTING, stored.as_ref().map(|_| &*namespace))?;
+            }
             if key.starts_with("slave_") {
                 server_settings::increment(conn, "slave_version", 1)?;
             }

@@ -3,6 +3,8 @@
 //! Lines are written by the thread that logs, through a lock and a buffer that is flushed with each record, so that none
 //! is lost; a failure is logged once, where it is handled.
 
+pub mod watch;
+
 use crate::settings::{LogFormat, LogSettings};
 use slog::{Drain, Level, Logger, o};
 use std::io;
