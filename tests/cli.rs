@@ -48,6 +48,21 @@ struct Cluster {
     http: Vec<String>,
 }
 
+/// What a tracker says of a file with one good copy, one on a dead device, and three devices that have none.
+const EXPLANATION: &str =
+    "fid=7&domain=d&key=a+b&class=thumb&length=4096&devcount=1&policy=MultipleHosts%28%29&wanted=2
+    &counted=1&verdict=too_few&verdict_text=1+copy,+2+wanted.&next=replicate&next_in_secs=12
+    &next_text=Due+in+12+s:+replicate+copies.&queues=2
+    &queue_1_name=replicate&queue_1_in_secs=12&queue_1_failcount=1&queue_1_text=copies
+    &queue_2_name=fsck&queue_2_in_secs=&queue_2_failcount=0&queue_2_text=looks
+    &copies=2
+    &copy_1_devid=1&copy_1_host=h1&copy_1_status=alive&copy_1_host_status=alive&copy_1_observed=writeable
+    &copy_1_host_observed=reachable&copy_1_state=readable&copy_1_counts=1&copy_1_offered=normal&copy_1_reason=good
+    &copy_2_devid=12&copy_2_host=&copy_2_status=&copy_2_host_status=&copy_2_observed=&copy_2_host_observed=
+    &copy_2_state=unknown_device&copy_2_counts=0&copy_2_offered=never&copy_2_reason=unknown
+    &others=1&other_1_devid=3&other_1_host=h2&other_1_state=second_choice&other_1_mb_free=5&other_1_reason=meh
+    &left_out=2&left_out_dead=1&left_out_too_full=1";
+
 struct Fake {
     cluster: Arc<Mutex<Cluster>>,
     tracker: SocketAddr,
@@ -201,6 +216,12 @@ impl Cluster {
                                  &domain1class1mindevcount=3&domain1class1replpolicy=MultipleHosts%28%29\
                                  &domain1class1hashtype=NONE"
                 .to_owned()),
+            "undelete" => Ok(format!("fid=7&key={}&length=3&devcount=2", text("to_key"))),
+            "list_deleted" => Ok(match args.int("after_fid") {
+                0 => "count=1&fid_1=7&key_1=a+b&length_1=3&deleted_at_1=1000000000&due_at_1=1000003600".to_owned(),
+                _ => "count=0".to_owned(),
+            }),
+            "explain" => Ok(EXPLANATION.replace(['\n', ' '], "")),
             "update_class" | "create_host" | "set_state" => Ok(String::new()),
             _ => Err("unknown_command"),
         }
@@ -639,4 +660,53 @@ fn bench_measures_and_cleans_up() {
     let value = fake.ok_json(&[&["bench", "get", "--pipeline", "8", "--prepared"][..], &options].concat());
     assert_eq!(value["count"], json!(0));
     assert!(value["errors"]["unknown_key"].as_u64() > Some(0), "{value}");
+}
+
+#[test]
+fn explain_prints_a_tree_or_json() {
+    let fake = Fake::start();
+    let expected = "\
+a b in domain d: fid 7, class thumb, 4.0 KiB (4096 bytes)
+├─ TOO FEW: 1 copy, 2 wanted.
+├─ NEXT: Due in 12 s: replicate copies.
+├─ Copies: 2, 1 counted, 2 wanted by MultipleHosts()
+│  ├─ dev 1 on h1  readable        good
+│  ├─ dev 12       unknown device  unknown
+│  └─ the file's row says 1, which is only a cached count
+├─ Devices without a copy: 3
+│  ├─ dev 3 on h2  second choice  meh
+│  └─ and 2 more: 1 dead, 1 too full
+└─ Queues: 2
+   ├─ replicate  in 12 s  copies
+   └─ fsck       parked   looks
+";
+    assert_eq!(String::from_utf8_lossy(&fake.ok(&["explain", "a b"])), expected);
+    assert_eq!(fake.asked("explain"), ["explain domain=d key=a b"]);
+    let value = fake.ok_json(&["--json", "explain", "--fid", "7"]);
+    assert_eq!(fake.asked("explain")[1], "explain fid=7");
+    assert_eq!((&value["fid"], &value["key"], &value["verdict"]), (&json!(7), &json!("a b"), &json!("too_few")));
+    assert_eq!(value["next"], json!({ "what": "replicate", "in_secs": 12, "text": "Due in 12 s: replicate copies." }));
+    assert_eq!((&value["copies"][0]["counts"], &value["copies"][1]["counts"]), (&json!(true), &json!(false)));
+    assert_eq!((&value["queues"][1]["in_secs"], &value["others"][0]["mb_free"]), (&Value::Null, &json!(5)));
+    assert_eq!(value["left_out"], json!({ "dead": 1, "too_full": 1 }));
+    assert_eq!(fake.run(&["explain"]).status.code(), Some(2));
+}
+
+#[test]
+fn undelete_and_the_list_of_deleted_files() {
+    let fake = Fake::start();
+    let value = fake.ok_json(&["--json", "undelete", "a b", "--fid", "7", "--to", "c"]);
+    assert_eq!(value, json!({ "fid": 7, "key": "c", "length": 3, "devcount": 2 }));
+    assert!(fake.ok(&["undelete", "a b"]).is_empty());
+    assert_eq!(fake.asked("undelete"), ["undelete domain=d fid=7 key=a b to_key=c", "undelete domain=d key=a b"]);
+    let table = fake.ok(&["list", "--deleted", "a", "--limit", "5"]);
+    let expected = "\
+FID  LENGTH  DELETED                        KEPT UNTIL                     KEY
+7    3 B     Sun, 09 Sep 2001 01:46:40 GMT  Sun, 09 Sep 2001 02:46:40 GMT  a b
+";
+    assert_eq!(String::from_utf8_lossy(&table), expected);
+    assert_eq!(fake.asked("list_deleted"), ["list_deleted after_fid=0 domain=d limit=5 prefix=a"]);
+    let value = fake.ok_json(&["--json", "list", "--deleted"]);
+    assert_eq!(value[0]["due_at"], json!(1_000_003_600));
+    assert_eq!(fake.run(&["list", "--deleted", "--after", "x"]).status.code(), Some(2));
 }

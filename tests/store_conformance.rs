@@ -14,6 +14,7 @@ use mogilefs::cluster::device_state::{DeviceStatus, HostStatus};
 use mogilefs::ids::{ClassId, DevId, Dmid, Fid, HostId};
 use mogilefs::settings::{DatabaseSettings, Settings};
 use mogilefs::store::classes::ClassFields;
+use mogilefs::store::deleted_files::{Undelete, UndeleteOutcome};
 use mogilefs::store::devices::DeviceUsage;
 use mogilefs::store::files::{CloseOutcome, CloseUpload, RenameOutcome};
 use mogilefs::store::hosts::HostChanges;
@@ -21,7 +22,7 @@ use mogilefs::store::queues::PARKED;
 use mogilefs::store::tempfiles::NewTempfile;
 use mogilefs::store::{
     Backend, DeleteOutcome, Session, SetupOutcome, Store, StoreConnection, StoreError, StoreResult, checksums, classes,
-    db_unixtime, devices, domains, file_on, files, fsck_log, hosts, queues, server_settings, tempfiles,
+    db_unixtime, deleted_files, devices, domains, file_on, files, fsck_log, hosts, queues, server_settings, tempfiles,
 };
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -314,6 +315,14 @@ on_every_database!(
     a_panic_takes_nothing_with_it,
     concurrent_writers_lose_nothing,
     closed_store_refuses,
+    setup_adds_the_table_of_deleted_files,
+    deleted_files_are_kept_only_if_wanted,
+    undelete_brings_a_file_back,
+    undelete_refuses_what_cannot_be,
+    undelete_yields_to_a_claim_and_a_claim_to_it,
+    of_two_undeletes_one_wins,
+    undelete_and_close_of_one_key,
+    sweep_forgets_what_others_deleted,
 );
 
 async fn c01_setup_makes_all_tables(f: &Fixture) {
@@ -1388,4 +1397,328 @@ async fn closed_store_refuses(f: &Fixture) {
         assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
     }
     assert!(matches!(f.store.session(), Err(StoreError::Unavailable(_))));
+}
+
+// ---- deleted files ----
+
+const WINDOW_SECS: i64 = 3600;
+
+fn wanted(key: &str) -> Undelete {
+    Undelete { dmid: Dmid(1), dkey: key.into(), fid: None, to_key: None }
+}
+
+fn restored(outcome: UndeleteOutcome) -> (i64, String) {
+    match outcome {
+        UndeleteOutcome::Restored(file) => (file.fid.0, file.dkey.to_string()),
+        other => panic!("not restored: {other:?}"),
+    }
+}
+
+impl Fixture {
+    async fn keep_deleted_files(&self) {
+        let window = Some(WINDOW_SECS.to_string());
+        self.done(move |conn| server_settings::set(conn, "undelete_window_secs", window.as_deref())).await;
+    }
+
+    /// A file with copies on the devices 1 and 2.
+    async fn file_with_copies(&self, fid: i64, key: &str) {
+        self.file(fid, key).await;
+        self.sql(&format!("INSERT INTO file_on (fid, devid) VALUES ({fid}, 1), ({fid}, 2)")).await;
+    }
+
+    async fn delete(&self, key: &'static str) -> Option<Fid> {
+        self.done(move |conn| files::delete_by_key(conn, Dmid(1), BStr::new(key))).await
+    }
+
+    async fn undelete(&self, wanted: Undelete) -> UndeleteOutcome {
+        self.done(move |conn| deleted_files::undelete(conn, &wanted)).await
+    }
+
+    fn restorable(&self, prefix: &str) -> Vec<i64> {
+        let page = self.get(|conn| deleted_files::list(conn, Dmid(1), BStr::new(prefix), Fid(0), 100));
+        page.into_iter().map(|file| file.fid.0).collect()
+    }
+}
+
+/// A database that 2.73, or an earlier version of ours, has set up.
+async fn setup_adds_the_table_of_deleted_files(f: &Fixture) {
+    f.domain_with_class().await;
+    f.keep_deleted_files().await;
+    f.sql("DROP TABLE mogilefs_deleted_file").await;
+    f.file_with_copies(1, "k").await;
+    assert_eq!(f.delete("k").await, Some(Fid(1)), "deletes go on");
+    f.has(&format!("file_to_delete2 WHERE fid = 1 AND nexttry <= {}", f.now()));
+    assert_eq!(f.undelete(wanted("k")).await, UndeleteOutcome::NotSetUp);
+    f.done(|conn| deleted_files::forget(conn, Fid(1))).await;
+    assert_eq!(f.done(deleted_files::sweep).await, 0);
+
+    assert_eq!(Store::setup(&f.database.settings), Ok(SetupOutcome::Extended));
+    assert_eq!(Store::setup(&f.database.settings), Ok(SetupOutcome::AlreadyCurrent));
+    f.has("server_settings WHERE field = 'schema_version' AND value = '17'");
+    f.file_with_copies(2, "k").await;
+    f.delete("k").await;
+    assert_eq!(restored(f.undelete(wanted("k")).await), (2, "k".to_owned()));
+}
+
+async fn deleted_files_are_kept_only_if_wanted(f: &Fixture) {
+    f.domain_with_class().await;
+    for off in [None, Some("0"), Some("soon")] {
+        f.done(move |conn| server_settings::set(conn, "undelete_window_secs", off)).await;
+        f.file_with_copies(1, "k").await;
+        f.delete("k").await;
+        f.has(&format!("file_to_delete2 WHERE fid = 1 AND nexttry <= {}", f.now()));
+        f.has_not("mogilefs_deleted_file");
+        assert_eq!(f.undelete(wanted("k")).await, UndeleteOutcome::NothingDeleted);
+        f.sql("DELETE FROM file_to_delete2; DELETE FROM file_on").await;
+    }
+    f.keep_deleted_files().await;
+    f.file_with_copies(2, "k").await;
+    let before = f.now();
+    f.delete("k").await;
+    let due = format!("due_at >= {} AND due_at <= {}", before + WINDOW_SECS, f.now() + WINDOW_SECS);
+    f.has(&format!("mogilefs_deleted_file WHERE fid = 2 AND dmid = 1 AND length = 10 AND {due}"));
+    f.has("file_to_delete2 q JOIN mogilefs_deleted_file d ON q.fid = d.fid AND q.nexttry = d.due_at AND failcount = 0");
+    // A fid that somebody queued before is not ours to bring back.
+    f.file_with_copies(3, "queued").await;
+    f.sql("INSERT INTO file_to_delete2 (fid, nexttry) VALUES (3, 77)").await;
+    f.delete("queued").await;
+    f.has("file_to_delete2 WHERE fid = 3 AND nexttry = 77");
+    f.has_not("mogilefs_deleted_file WHERE fid = 3");
+    // The end of time is not reached.
+    f.done(|conn| server_settings::set(conn, "undelete_window_secs", Some("999999999999"))).await;
+    f.file_with_copies(4, "for ever").await;
+    f.delete("for ever").await;
+    f.has(&format!("file_to_delete2 WHERE fid = 4 AND nexttry = {}", PARKED - 1));
+}
+
+async fn undelete_brings_a_file_back(f: &Fixture) {
+    f.domain_with_class().await;
+    f.keep_deleted_files().await;
+    let first = f.upload("k").await;
+    f.close(first, "k").await;
+    let second = f.upload("k").await;
+    assert_eq!(f.close(second, "k").await, CloseOutcome::Stored, "overwrites the first");
+    f.done(move |conn| file_on::add(conn, second, DevId(4))).await;
+    f.delete("k").await;
+    f.sql("DELETE FROM file_to_replicate").await;
+    assert_eq!(f.restorable(""), [first.0, second.0]);
+    assert_eq!((f.restorable("k"), f.restorable("%")), (vec![first.0, second.0], vec![]));
+
+    assert_eq!(restored(f.undelete(wanted("k")).await), (second.0, "k".to_owned()), "the newest");
+    f.has(&format!("file WHERE fid = {second} AND dmid = 1 AND length = 10 AND classid = 0 AND devcount = 2"));
+    f.has(&format!("file_to_replicate WHERE fid = {second} AND nexttry = 0"));
+    f.has_not(&format!("file_to_delete2 WHERE fid = {second}"));
+    assert_eq!(f.restorable(""), [first.0]);
+    let other = Undelete { fid: Some(first), to_key: Some("other".into()), ..wanted("k") };
+    assert_eq!(restored(f.undelete(other).await), (first.0, "other".to_owned()));
+    f.has_not("file_to_delete2");
+    f.has_not("mogilefs_deleted_file");
+
+    // Its class went meanwhile.
+    f.sql(
+        "INSERT INTO file (fid, dmid, dkey, length, classid, devcount) VALUES (90, 1, 'c', 10, 5, 1); \
+           INSERT INTO file_on (fid, devid) VALUES (90, 1)",
+    )
+    .await;
+    f.delete("c").await;
+    f.sql("DELETE FROM class WHERE classid = 5").await;
+    restored(f.undelete(wanted("c")).await);
+    f.has("file WHERE fid = 90 AND classid = 0");
+}
+
+async fn undelete_refuses_what_cannot_be(f: &Fixture) {
+    f.domain_with_class().await;
+    f.keep_deleted_files().await;
+    f.file_with_copies(1, "k").await;
+    f.delete("k").await;
+    let rows = "file_to_delete2 q JOIN mogilefs_deleted_file d ON q.fid = d.fid AND q.nexttry = d.due_at";
+
+    assert_eq!(f.undelete(wanted("x")).await, UndeleteOutcome::NothingDeleted);
+    assert_eq!(f.undelete(Undelete { fid: Some(Fid(2)), ..wanted("k") }).await, UndeleteOutcome::NothingDeleted);
+    assert_eq!(f.undelete(Undelete { dmid: Dmid(2), ..wanted("k") }).await, UndeleteOutcome::NothingDeleted);
+    f.file(5, "k").await;
+    assert_eq!(f.undelete(wanted("k")).await, UndeleteOutcome::KeyExists);
+    f.file(6, "taken").await;
+    let taken = Undelete { to_key: Some("taken".into()), ..wanted("k") };
+    assert_eq!(f.undelete(taken).await, UndeleteOutcome::KeyExists);
+    f.sql("DELETE FROM file; DELETE FROM file_on").await;
+    assert_eq!(f.undelete(wanted("k")).await, UndeleteOutcome::NoCopies);
+    f.sql("INSERT INTO file_on (fid, devid) VALUES (1, 1); DELETE FROM domain").await;
+    assert_eq!(f.undelete(wanted("k")).await, UndeleteOutcome::DomainGone);
+    f.has(rows);
+
+    f.sql("INSERT INTO domain (dmid, namespace) VALUES (1, 'd'); UPDATE file_to_delete2 SET failcount = 1").await;
+    assert_eq!(f.undelete(wanted("k")).await, UndeleteOutcome::NothingDeleted, "tried already");
+    f.sql("UPDATE file_to_delete2 SET failcount = 0, nexttry = 0").await;
+    assert_eq!(f.session.claim_delete(10).await.expect("a claim").len(), 1);
+    assert_eq!(f.undelete(wanted("k")).await, UndeleteOutcome::NothingDeleted, "claimed");
+    assert_eq!(f.restorable(""), [0_i64; 0]);
+    f.has_not("file");
+    f.sql("DELETE FROM class").await;
+    assert_eq!(f.done(|conn| domains::delete(conn, Dmid(1))).await, DeleteOutcome::Deleted);
+    f.has_not("mogilefs_deleted_file");
+}
+
+/// The claim of 2.73 (database.md 3.2): the rows are locked by the reading, then changed, in one transaction.
+async fn undelete_yields_to_a_claim_and_a_claim_to_it(f: &Fixture) {
+    use std::sync::mpsc::channel;
+    f.domain_with_class().await;
+    f.keep_deleted_files().await;
+    let locking = if f.backend() == Backend::Sqlite { "" } else { " FOR UPDATE" };
+    let select = format!("SELECT fid AS n FROM file_to_delete2 WHERE fid = 1{locking}");
+    f.file_with_copies(1, "k").await;
+    f.delete("k").await;
+    // First the claim.
+    let (claims, claimed) = channel();
+    let (go, may_go) = channel::<()>();
+    let other = f.database.open();
+    let outcome = std::thread::scope(|scope| {
+        let select = select.clone();
+        let claimer = scope.spawn(move || {
+            let session = other.session().expect("a session");
+            block_on(session.write(move |conn| {
+                diesel::sql_query(&select).load::<Count>(conn)?;
+                claims.send(()).expect("the test listens");
+                may_go.recv().expect("the test goes on");
+                conn.batch_execute("UPDATE file_to_delete2 SET nexttry = nexttry + 1000 WHERE fid = 1")?;
+                Ok(())
+            }))
+        });
+        claimed.recv().expect("the claim began");
+        let undeleting = scope.spawn(|| {
+            let session = f.store.session().expect("a session");
+            let wanted = wanted("k");
+            block_on(session.write(move |conn| deleted_files::undelete(conn, &wanted)))
+        });
+        go.send(()).expect("the claimer listens");
+        claimer.join().expect("a thread").expect("the claim is stored");
+        undeleting.join().expect("a thread")
+    });
+    assert_eq!(outcome, Ok(UndeleteOutcome::NothingDeleted));
+    f.has_not("file");
+    f.has("file_to_delete2");
+
+    // First the undelete.
+    f.sql("DELETE FROM file_to_delete2; DELETE FROM file_on; DELETE FROM mogilefs_deleted_file").await;
+    f.file_with_copies(1, "k").await;
+    f.delete("k").await;
+    let (undeletes, undeleted) = channel();
+    let (go, may_go) = channel::<()>();
+    let other = f.database.open();
+    let rows = std::thread::scope(|scope| {
+        let undeleting = scope.spawn(|| {
+            let session = f.store.session().expect("a session");
+            let wanted = wanted("k");
+            block_on(session.write(move |conn| {
+                let outcome = deleted_files::undelete(conn, &wanted)?;
+                undeletes.send(()).expect("the test listens");
+                may_go.recv().expect("the test goes on");
+                Ok(outcome)
+            }))
+        });
+        undeleted.recv().expect("the undelete began");
+        let claimer = scope.spawn(move || {
+            let session = other.session().expect("a session");
+            block_on(session.write(move |conn| Ok(diesel::sql_query(&select).load::<Count>(conn)?.len())))
+        });
+        go.send(()).expect("the undeleting one listens");
+        restored(undeleting.join().expect("a thread").expect("the change is stored"));
+        claimer.join().expect("a thread")
+    });
+    assert_eq!(rows, Ok(0));
+    f.has("file");
+}
+
+/// Runs two bodies at once, each on a session of its own.
+fn at_once<T: Send, U: Send>(
+    f: &Fixture,
+    one: impl FnOnce(&Session) -> T + Send,
+    other: impl FnOnce(&Session) -> U + Send,
+) -> (T, U) {
+    let barrier = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        let one = scope.spawn(|| {
+            let session = f.store.session().expect("a session");
+            barrier.wait();
+            one(&session)
+        });
+        let other = scope.spawn(|| {
+            let session = f.store.session().expect("a session");
+            barrier.wait();
+            other(&session)
+        });
+        (one.join().expect("a thread"), other.join().expect("a thread"))
+    })
+}
+
+async fn of_two_undeletes_one_wins(f: &Fixture) {
+    f.domain_with_class().await;
+    f.keep_deleted_files().await;
+    f.file_with_copies(1, "k").await;
+    for _ in 0..10 {
+        f.delete("k").await;
+        let undelete = |to_key: &'static str| {
+            move |session: &Session| {
+                let wanted = Undelete { to_key: Some(to_key.into()), ..wanted("k") };
+                block_on(session.write(move |conn| deleted_files::undelete(conn, &wanted))).expect("an outcome")
+            }
+        };
+        let (one, other) = at_once(f, undelete("a"), undelete("b"));
+        let winners = [&one, &other].iter().filter(|outcome| matches!(outcome, UndeleteOutcome::Restored(_))).count();
+        assert_eq!(winners, 1, "{one:?} {other:?}");
+        assert!([one, other].contains(&UndeleteOutcome::NothingDeleted));
+        f.has("file WHERE fid = 1");
+        f.has_not("file_to_delete2");
+        f.sql("UPDATE file SET dkey = 'k'").await;
+    }
+}
+
+/// Whoever is first: the key has one owner, and every other file with a copy is queued for deletion.
+async fn undelete_and_close_of_one_key(f: &Fixture) {
+    f.domain_with_class().await;
+    f.keep_deleted_files().await;
+    for _ in 0..10 {
+        f.sql("DELETE FROM file; DELETE FROM file_on; DELETE FROM file_to_delete2; DELETE FROM mogilefs_deleted_file")
+            .await;
+        let old = f.upload("k").await;
+        f.close(old, "k").await;
+        f.delete("k").await;
+        let new = f.upload("k").await;
+        let (undeleted, closed) = at_once(
+            f,
+            |session| {
+                let wanted = wanted("k");
+                block_on(session.write(move |conn| deleted_files::undelete(conn, &wanted))).expect("an outcome")
+            },
+            |session| {
+                let close = closing(new, "k");
+                block_on(session.write(move |conn| files::close_upload(conn, &close))).expect("an outcome")
+            },
+        );
+        assert_eq!(closed, CloseOutcome::Stored);
+        f.has(&format!("file WHERE fid = {new} AND dkey = 'k'"));
+        f.has("file");
+        f.has(&format!("file_to_delete2 WHERE fid = {old}"));
+        f.has("file_to_delete2");
+        match undeleted {
+            // It was overwritten again, so it can be brought back again.
+            UndeleteOutcome::Restored(_) | UndeleteOutcome::KeyExists => assert_eq!(f.restorable("k"), [old.0]),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn sweep_forgets_what_others_deleted(f: &Fixture) {
+    f.domain_with_class().await;
+    f.keep_deleted_files().await;
+    for (fid, key) in [(1, "gone"), (2, "waits"), (3, "early")] {
+        f.file_with_copies(fid, key).await;
+    }
+    for key in ["gone", "waits", "early"] {
+        f.delete(key).await;
+    }
+    f.sql("UPDATE mogilefs_deleted_file SET due_at = 5 WHERE fid < 3; DELETE FROM file_to_delete2 WHERE fid <> 2")
+        .await;
+    assert_eq!(f.done(deleted_files::sweep).await, 1);
+    assert_eq!(f.count("mogilefs_deleted_file WHERE fid = 2 OR fid = 3"), 2);
 }

@@ -1,4 +1,4 @@
-//! The commands on files: put, get, cat, info, list, rename, rm, debug, fids.
+//! The commands on files: put, get, cat, info, list, rename, rm, undelete, explain, debug, fids.
 
 use super::output::{Failure, fields, size, table};
 use super::session::Session;
@@ -37,6 +37,10 @@ pub enum FileCommand {
     Rename(RenameArgs),
     /// Delete files
     Rm(RmArgs),
+    /// Bring back a file that was deleted or overwritten, while its copies still exist
+    Undelete(UndeleteArgs),
+    /// Tell why a file is where it is, why it is nowhere else, and what happens next
+    Explain(ExplainArgs),
     /// Show everything that the tracker's database has on a file
     Debug(DebugArgs),
     /// List files by number, across all domains
@@ -91,6 +95,32 @@ pub struct ListArgs {
     /// At most so many keys; without it all
     #[arg(long, value_name = "COUNT")]
     limit: Option<u64>,
+    /// The deleted files that `undelete` can bring back, by number
+    #[arg(long, conflicts_with = "after")]
+    deleted: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct UndeleteArgs {
+    /// The key that the file had
+    key: OsString,
+    /// Which of the files that had the key (see `list --deleted`); without it the one deleted last
+    #[arg(long)]
+    fid: Option<u64>,
+    /// The key that it gets; without it the one that it had
+    #[arg(long, value_name = "KEY")]
+    to: Option<OsString>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("file").required(true))]
+pub struct ExplainArgs {
+    /// The key of the file
+    #[arg(group = "file")]
+    key: Option<OsString>,
+    /// The number of the file, instead of a key
+    #[arg(long, group = "file")]
+    fid: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -142,6 +172,8 @@ impl FileCommand {
             Self::List(args) => list(args, session).await,
             Self::Rename(args) => rename(args, session).await,
             Self::Rm(args) => rm(args, session).await,
+            Self::Undelete(args) => undelete(args, session).await,
+            Self::Explain(args) => explain(args, session).await,
             Self::Debug(args) => debug(args, session).await,
             Self::Fids(args) => fids(args, session).await,
         }
@@ -269,6 +301,9 @@ fn info_text(info: &FileInfo, paths: &[String]) -> String {
 
 async fn list(args: ListArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     let domain = session.domain()?;
+    if args.deleted {
+        return super::deleted::list(domain, args.prefix.as_bytes(), args.limit, session).await;
+    }
     let mut after = args.after.map(|after| after.as_bytes().to_vec());
     let mut left = args.limit.unwrap_or(u64::MAX);
     let mut printer = KeyPrinter { json: session.output.is_json(), any: false };
@@ -338,6 +373,34 @@ async fn rm(args: RmArgs, session: &mut Session<'_>) -> Result<(), Failure> {
         }
     }
     session.done(&json!({ "deleted": deleted }))
+}
+
+async fn undelete(args: UndeleteArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+    let fid = args.fid.map(|fid| fid.to_string());
+    let mut request: Vec<(&str, &[u8])> = vec![("domain", session.domain()?), ("key", args.key.as_bytes())];
+    request.extend(fid.as_ref().map(|fid| ("fid", fid.as_bytes())));
+    request.extend(args.to.as_ref().map(|to| ("to_key", to.as_bytes())));
+    let reply = session.tracker.request("undelete", &request).await?;
+    session.done(&json!({
+        "fid": reply.int("fid"),
+        "key": reply.get("key").unwrap_or_default().to_str_lossy(),
+        "length": reply.int("length"),
+        "devcount": reply.int("devcount"),
+    }))
+}
+
+async fn explain(args: ExplainArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+    let reply = match &args.key {
+        Some(key) => {
+            let args: [(&str, &[u8]); 2] = [("domain", session.domain()?), ("key", key.as_bytes())];
+            session.tracker.request("explain", &args).await?
+        }
+        None => {
+            let fid = args.fid.unwrap_or(0).to_string();
+            session.tracker.request("explain", &[("fid", fid.as_bytes())]).await?
+        }
+    };
+    session.output.result(&super::explain::json(&reply), || super::explain::text(&reply))
 }
 
 async fn debug(args: DebugArgs, session: &mut Session<'_>) -> Result<(), Failure> {

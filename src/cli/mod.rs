@@ -3,6 +3,8 @@
 //! Decides nothing about the cluster: the tracker does. Results go to standard output, everything else to standard error.
 
 mod bench;
+mod deleted;
+mod explain;
 mod files;
 mod output;
 mod roles;

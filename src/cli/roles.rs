@@ -167,6 +167,7 @@ fn run_db(command: DbCommand) -> Result<(), Failure> {
         Extensions::enable(&settings.extensions).map_err(|error| Failure::Usage(format!("setting {error}")))?;
     match Store::setup(&settings.database).map_err(local)? {
         SetupOutcome::Created => println!("created the tables (schema version 17)"),
+        SetupOutcome::Extended => println!("schema version 17 was there; added the tables that only mogilefs uses"),
         SetupOutcome::AlreadyCurrent => println!("already up to date (schema version 17); nothing was changed"),
     }
     for tables in Store::setup_extensions(&settings.database, &extensions.tables()).map_err(local)? {

@@ -48,6 +48,23 @@ impl Device {
     }
 }
 
+/// What keeps readers or new files from a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The status of the device.
+    DeviceStatus,
+    /// The status of its host.
+    HostStatus,
+    /// The monitor did not reach the host, or has not tried yet.
+    HostUnreachable,
+    /// The monitor did not reach the device, or has not tried yet.
+    DeviceUnreachable,
+    /// The monitor could read but not write.
+    DeviceReadOnly,
+    /// Less is free than must stay free.
+    TooFull,
+}
+
 /// A device together with its host: what can be asked about reading, writing and placing.
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceView<'a> {
@@ -63,9 +80,22 @@ impl<'a> DeviceView<'a> {
 
     /// May clients and workers read from it ("should read")?
     pub fn may_be_read(&self) -> bool {
-        self.is_monitored()
-            && self.host.is_reachable()
-            && matches!(self.device.observed, Some(ObservedDevice::Readable | ObservedDevice::Writeable))
+        self.reading_obstacle().is_none()
+    }
+
+    /// The first reason why it may not be read.
+    pub fn reading_obstacle(&self) -> Option<Obstacle> {
+        if !self.device.status.may_be_read() {
+            Some(Obstacle::DeviceStatus)
+        } else if !self.host.may_be_read() {
+            Some(Obstacle::HostStatus)
+        } else if !self.host.is_reachable() {
+            Some(Obstacle::HostUnreachable)
+        } else if !matches!(self.device.observed, Some(ObservedDevice::Readable | ObservedDevice::Writeable)) {
+            Some(Obstacle::DeviceUnreachable)
+        } else {
+            None
+        }
     }
 
     /// May copies on it be deleted, by its status?
@@ -79,11 +109,28 @@ impl<'a> DeviceView<'a> {
 
     /// May it get new files and replicas? Exactly `min_free_space_mb` free passes.
     pub fn may_get_files(&self, min_free_space_mb: i64) -> bool {
-        self.device.status.may_get_new_files()
-            && self.is_observed_writeable()
-            && self.host.is_alive()
-            && !(self.device.mb_total.is_some_and(|total| total != 0)
-                && self.device.mb_free().is_some_and(|free| free < min_free_space_mb))
+        self.placing_obstacle(min_free_space_mb).is_none()
+    }
+
+    /// The first reason why it may not get new files and replicas.
+    pub fn placing_obstacle(&self, min_free_space_mb: i64) -> Option<Obstacle> {
+        if !self.device.status.may_get_new_files() {
+            Some(Obstacle::DeviceStatus)
+        } else if !self.host.is_alive() {
+            Some(Obstacle::HostStatus)
+        } else if !self.host.is_reachable() {
+            Some(Obstacle::HostUnreachable)
+        } else if self.device.observed == Some(ObservedDevice::Readable) {
+            Some(Obstacle::DeviceReadOnly)
+        } else if !self.is_observed_writeable() {
+            Some(Obstacle::DeviceUnreachable)
+        } else if self.device.mb_total.is_some_and(|total| total != 0)
+            && self.device.mb_free().is_some_and(|free| free < min_free_space_mb)
+        {
+            Some(Obstacle::TooFull)
+        } else {
+            None
+        }
     }
 
     /// URL for writing, deleting and directories.

@@ -3,6 +3,7 @@
 
 use super::ClusterSnapshot;
 use super::device::DeviceView;
+use super::device_state::DeviceStatus;
 use crate::clock::Chance;
 use crate::ids::{DevId, HostId};
 use rand::RngExt;
@@ -114,6 +115,28 @@ pub fn order_for_reading(snapshot: &ClusterSnapshot, devids: &[DevId], chance: &
     weighted_random_order(weighted, chance)
 }
 
+/// When a copy is offered to readers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadTurn {
+    /// In the order of [`order_for_reading`].
+    Normal,
+    /// After all that have a normal turn: the device is drained.
+    Last,
+    /// Cannot be read as far as is known: offered only if there is nothing else.
+    IfNoOther,
+}
+
+/// The turn of a copy on this device.
+pub fn read_turn(view: &DeviceView<'_>) -> ReadTurn {
+    if !view.may_be_read() {
+        ReadTurn::IfNoOther
+    } else if view.device.status == DeviceStatus::Drain {
+        ReadTurn::Last
+    } else {
+        ReadTurn::Normal
+    }
+}
+
 fn read_weight(view: &DeviceView<'_>) -> f64 {
     let utilization = view.device.utilization.as_deref().and_then(|text| text.parse::<f64>().ok());
     match utilization.filter(|percent| percent.is_finite() && *percent >= 0.0) {
@@ -131,7 +154,7 @@ mod tests {
     use super::*;
     use crate::clock::chance_from_seed;
     use crate::cluster::device::Device;
-    use crate::cluster::device_state::{DeviceStatus, HostStatus, ObservedDevice, ObservedHost};
+    use crate::cluster::device_state::{HostStatus, ObservedDevice, ObservedHost};
     use crate::cluster::host::Host;
     use std::sync::Arc;
 

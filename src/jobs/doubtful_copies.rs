@@ -48,6 +48,14 @@ impl DoubtfulCopies {
         let is_doubtful = |devid: DevId| copies.get(&(fid, devid)).is_some_and(|until| *until > now);
         ordered.sort_by_key(|&devid| is_doubtful(devid));
     }
+
+    /// Those of the file's copies that are in doubt.
+    pub fn among(&self, fid: Fid, devids: &[DevId]) -> Vec<DevId> {
+        let now = Instant::now();
+        let copies = self.shared.doubted_until.read().unwrap_or_else(PoisonError::into_inner);
+        let is_doubtful = |devid: &DevId| copies.get(&(fid, *devid)).is_some_and(|until| *until > now);
+        devids.iter().copied().filter(is_doubtful).collect()
+    }
 }
 
 #[cfg(test)]

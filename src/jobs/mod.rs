@@ -7,6 +7,7 @@ pub mod context;
 pub mod copy_notices;
 pub mod delete;
 pub mod doubtful_copies;
+pub mod explain;
 pub mod extensions;
 pub mod fsck;
 pub mod hostname;

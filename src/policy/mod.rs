@@ -62,6 +62,17 @@ pub enum Verdict {
 }
 
 impl ReplicationPolicy {
+    /// How many copies it wants of a file whose class says `mindevcount`.
+    pub fn copies_wanted(&self, mindevcount: i64) -> i64 {
+        match self {
+            Self::MultipleHosts(count) | Self::MultipleHostsRandom(count) | Self::MultipleDevices(count) => {
+                count.unwrap_or(mindevcount)
+            }
+            Self::OnHosts(_) => 2 * mindevcount,
+            Self::NotOnHosts(_) => mindevcount,
+        }
+    }
+
     /// Asks the policy.
     pub fn ask(&self, question: &Question<'_>, chance: &mut Chance) -> Verdict {
         match self {

@@ -4,6 +4,7 @@
 
 use super::DeleteOutcome;
 use super::connection::StoreConnection;
+use super::deleted_files;
 use super::error::{StoreError, StoreResult};
 use super::schema::{class, domain, file, tempfile};
 use super::types::Int;
@@ -78,6 +79,7 @@ pub fn delete(conn: &mut StoreConnection, dmid: Dmid) -> StoreResult<DeleteOutco
     if each!(&mut *conn, c => diesel::select(exists(classes)).get_result::<bool>(c))? {
         return Ok(DeleteOutcome::HasClasses);
     }
+    deleted_files::forget_domain(conn, dmid)?;
     each!(&mut *conn, c => diesel::delete(class::table.filter(class::dmid.eq(dmid))).execute(c))?;
     each!(conn, c => diesel::delete(domain::table.filter(domain::dmid.eq(dmid))).execute(c))?;
     Ok(DeleteOutcome::Deleted)

@@ -7,7 +7,7 @@ use super::connection::{Backend, StoreConnection};
 use super::error::{StoreError, StoreResult};
 use super::schema::{class, domain, file, file_on};
 use super::types::{Int, Key, KeyIn, KeyLike, above_prefix, prefix_pattern};
-use super::{checksums, file_on as locations, queues, tempfiles};
+use super::{checksums, deleted_files, file_on as locations, queues, tempfiles};
 use crate::ids::{ClassId, DevId, Dmid, Fid};
 use bstr::{BStr, BString};
 use diesel::dsl::exists;
@@ -163,7 +163,7 @@ pub fn list_keys(
 }
 
 /// A pattern may be longer than a key: it has escape characters.
-fn pattern_key(conn: &StoreConnection, prefix: &BStr) -> StoreResult<Key> {
+pub(super) fn pattern_key(conn: &StoreConnection, prefix: &BStr) -> StoreResult<Key> {
     let checked = conn.key(prefix)?;
     let pattern = prefix_pattern(prefix);
     Ok(match checked {
@@ -299,7 +299,7 @@ fn why_not_close(conn: &mut StoreConnection, close: &CloseUpload) -> StoreResult
 
 /// Are domain and class there? Until the end of the transaction nobody deletes them (D26), while others may hold them
 /// too. Class 0 needs no row.
-fn hold_class(conn: &mut StoreConnection, dmid: Dmid, classid: ClassId) -> StoreResult<bool> {
+pub(super) fn hold_class(conn: &mut StoreConnection, dmid: Dmid, classid: ClassId) -> StoreResult<bool> {
     let domains = domain::table.filter(domain::dmid.eq(dmid)).select(domain::dmid);
     let classes = class::table.filter(class::dmid.eq(dmid)).filter(class::classid.eq(classid)).select(class::classid);
     let needs_row = classid != ClassId::DEFAULT;
@@ -356,19 +356,29 @@ pub fn stored_keys(conn: &mut StoreConnection, dmid: Dmid, dkey: &BStr) -> Store
     Ok(each!(conn, c => query.load(c))?)
 }
 
-fn lock_fids_of_key(conn: &mut StoreConnection, dmid: Dmid, dkey: &BStr) -> StoreResult<Vec<Fid>> {
+pub(super) fn lock_fids_of_key(conn: &mut StoreConnection, dmid: Dmid, dkey: &BStr) -> StoreResult<Vec<Fid>> {
     let key = conn.key(dkey)?;
     let query = file::table.filter(file::dmid.eq(dmid)).filter(file::dkey.eq(key)).select(file::fid);
     Ok(load_for_update!(conn, query, Fid)?)
 }
 
-/// The row goes, and its copies are queued for deletion. False if there was no row.
+/// The row goes, and its copies are queued for deletion: at once, or later if deleted files are to be kept for a while.
+/// False if there was no row.
 fn delete_file(conn: &mut StoreConnection, fid: Fid) -> StoreResult<bool> {
+    let term = deleted_files::term(conn)?;
+    if let Some(term) = term {
+        deleted_files::record(conn, fid, term)?;
+    }
     let row = file::table.filter(file::fid.eq(fid));
     if each!(&mut *conn, c => diesel::delete(row).execute(c))? == 0 {
         return Ok(false);
     }
-    queues::delete::enqueue(conn, fid, 0)?;
+    match term {
+        None => queues::delete::enqueue(conn, fid, 0)?,
+        // Somebody queued it before: his row stands, and the file cannot come back.
+        Some(term) if !queues::delete::enqueue_at(conn, fid, term.due_at)? => deleted_files::forget(conn, fid)?,
+        Some(_) => {}
+    }
     Ok(true)
 }
 

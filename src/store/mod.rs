@@ -23,6 +23,7 @@ mod writer;
 
 pub mod checksums;
 pub mod classes;
+pub mod deleted_files;
 pub mod devices;
 pub mod domains;
 pub mod file_on;

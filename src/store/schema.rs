@@ -1,4 +1,4 @@
-//! The tables of schema version 17 as diesel sees them on all three databases (database.md 1.4).
+//! The tables of schema version 17, and our own `mogilefs_deleted_file`, as diesel sees them on all three databases (database.md 1.4).
 //!
 //! Columns that no query reads are left out. Never `SELECT *`: databases that were upgraded have other column orders.
 
@@ -140,6 +140,21 @@ diesel::table! {
 }
 
 diesel::table! {
+    use super::{AnyInt, KeyText};
+
+    mogilefs_deleted_file (fid) {
+        fid -> AnyInt,
+        dmid -> AnyInt,
+        dkey -> KeyText,
+        length -> AnyInt,
+        classid -> AnyInt,
+        devcount -> AnyInt,
+        deleted_at -> AnyInt,
+        due_at -> AnyInt,
+    }
+}
+
+diesel::table! {
     use super::AnyInt;
 
     file_to_delete (fid) {
@@ -236,4 +251,5 @@ diesel::allow_tables_to_appear_in_same_query!(
     plugin_metadata_names,
     plugin_metadata_data
 );
+diesel::allow_tables_to_appear_in_same_query!(mogilefs_deleted_file, file_to_delete2);
 diesel::allow_tables_to_appear_in_same_query!(file, file_on, tempfile, domain, class, checksum);

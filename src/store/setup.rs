@@ -3,6 +3,7 @@
 //! Never deletes data, never changes a schema of another version.
 
 use super::connection::{Location, Purpose, StoreConnection, connect};
+use super::deleted_files;
 use super::error::{StoreError, StoreResult};
 use super::server_settings;
 use crate::settings::DatabaseSettings;
@@ -17,6 +18,9 @@ pub const SCHEMA_VERSION: i64 = 17;
 /// Row of `server_settings` that holds the version.
 const VERSION_FIELD: &str = "schema_version";
 
+/// The migration that makes the tables of the reference; every other one makes tables of ours and bears repetition.
+const REFERENCE_SCHEMA: &str = "2020-01-01-000017_schema_17";
+
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 #[cfg(feature = "mysql")]
 const MYSQL: EmbeddedMigrations = embed_migrations!("migrations/mysql");
@@ -28,6 +32,8 @@ const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 pub enum SetupOutcome {
     /// The tables were created (or a setup that had broken off was completed).
     Created,
+    /// The schema was the current one, but lacked tables of ours, which are optional; now they are there.
+    Extended,
     /// The schema is the current one; nothing was changed.
     AlreadyCurrent,
 }
@@ -40,7 +46,7 @@ pub(super) fn setup(settings: &DatabaseSettings) -> StoreResult<SetupOutcome> {
     }
     let mut conn = connect(&location, settings, Purpose::Setup)?;
     match schema_version(&mut conn)? {
-        SCHEMA_VERSION => Ok(SetupOutcome::AlreadyCurrent),
+        SCHEMA_VERSION => extend(&mut conn),
         0 => create(&mut conn),
         version if version > SCHEMA_VERSION => Err(StoreError::Schema(format!(
             "the database has schema version {version}, this program knows {SCHEMA_VERSION}: a newer program is needed; \
@@ -61,19 +67,31 @@ fn create_parent(path: &Path) -> StoreResult<()> {
 
 /// The version row comes last: without it the next setup goes on where this one broke off.
 fn create(conn: &mut StoreConnection) -> StoreResult<SetupOutcome> {
-    match conn {
-        StoreConnection::Sqlite(c) => run_all(&SQLITE, c)?,
-        #[cfg(feature = "mysql")]
-        StoreConnection::Mysql(c) => run_all(&MYSQL, c)?,
-        #[cfg(feature = "postgres")]
-        StoreConnection::Postgres(c) => run_all(&POSTGRES, c)?,
-    }
+    run(conn, |_| true)?;
     server_settings::set(conn, VERSION_FIELD, Some(&SCHEMA_VERSION.to_string()))?;
     Ok(SetupOutcome::Created)
 }
 
+/// Adds the tables of ours to a complete schema, whoever made it. The tables of the reference are not touched.
+fn extend(conn: &mut StoreConnection) -> StoreResult<SetupOutcome> {
+    let was_complete = deleted_files::is_set_up(conn)?;
+    run(conn, |name| name != REFERENCE_SCHEMA)?;
+    Ok(if was_complete { SetupOutcome::AlreadyCurrent } else { SetupOutcome::Extended })
+}
+
+/// Runs those of the migrations whose names are wanted.
+fn run(conn: &mut StoreConnection, wanted: fn(&str) -> bool) -> StoreResult<()> {
+    match conn {
+        StoreConnection::Sqlite(c) => run_on(&SQLITE, wanted, c),
+        #[cfg(feature = "mysql")]
+        StoreConnection::Mysql(c) => run_on(&MYSQL, wanted, c),
+        #[cfg(feature = "postgres")]
+        StoreConnection::Postgres(c) => run_on(&POSTGRES, wanted, c),
+    }
+}
+
 /// Runs the migrations as they are, without diesel's own table: the reference's setup would not know it.
-fn run_all<DB, C>(migrations: &EmbeddedMigrations, conn: &mut C) -> StoreResult<()>
+fn run_on<DB, C>(migrations: &EmbeddedMigrations, wanted: fn(&str) -> bool, conn: &mut C) -> StoreResult<()>
 where
     DB: DieselBackend,
     C: diesel::connection::BoxableConnection<DB> + 'static,
@@ -81,7 +99,7 @@ where
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| StoreError::Other(error.to_string());
     let mut migrations = MigrationSource::<DB>::migrations(migrations).map_err(failed)?;
     migrations.sort_by_key(|migration| migration.name().to_string());
-    for migration in migrations {
+    for migration in migrations.into_iter().filter(|migration| wanted(&migration.name().to_string())) {
         migration.run(conn).map_err(failed)?;
     }
     Ok(())

@@ -69,7 +69,7 @@ impl Store {
     }
 
     /// Creates the schema in an empty database, with the SQLite file and its directory if need be, and completes a setup
-    /// that broke off. The current version is left as it is.
+    /// that broke off. A schema of the current version is left as it is, but gets the tables of ours that it lacks.
     ///
     /// # Errors
     /// [`StoreError::Schema`] if the database has another version: nothing is changed then.

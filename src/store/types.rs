@@ -366,12 +366,24 @@ pub struct KeyLike {
 
 free_expression!(KeyLike, diesel::sql_types::Bool);
 
-/// Defines the fragment once per database; the texts are the same but the key is written differently.
+/// [`KeyLike`] for the deleted files: `mogilefs_deleted_file.dkey LIKE …`.
+#[derive(Clone, Debug)]
+pub struct DeletedKeyLike {
+    pub pattern: Key,
+}
+
+free_expression!(DeletedKeyLike, diesel::sql_types::Bool);
+
+/// Defines the fragments once per database; the texts are the same but the key is written differently.
 macro_rules! key_like_fragment {
     ($backend:ty) => {
-        impl QueryFragment<$backend> for KeyLike {
+        key_like_fragment!($backend, KeyLike, "file");
+        key_like_fragment!($backend, DeletedKeyLike, "mogilefs_deleted_file");
+    };
+    ($backend:ty, $name:ident, $table:literal) => {
+        impl QueryFragment<$backend> for $name {
             fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, $backend>) -> QueryResult<()> {
-                out.push_identifier("file")?;
+                out.push_identifier($table)?;
                 out.push_sql(".");
                 out.push_identifier("dkey")?;
                 out.push_sql(" LIKE ");

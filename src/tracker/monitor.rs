@@ -13,7 +13,7 @@ use crate::jobs::monitor::round::{self, RoundMemory, RoundReport};
 use crate::node_client::NodeClient;
 use crate::notices::{AwaitMonitorRound, RefreshCluster};
 use crate::settings::Settings;
-use crate::store::{Session, Store, StoreResult, devices};
+use crate::store::{Session, Store, StoreResult, deleted_files, devices};
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, ResponseFuture, WrapFuture,
 };
@@ -53,6 +53,8 @@ pub struct Monitor {
     round_running: bool,
     database_read: bool,
     database_failing: bool,
+    /// The database was asked whether it can keep deleted files, since that is wanted.
+    undelete_checked: bool,
     /// Wait for the round after the one that runs.
     waiting: Vec<oneshot::Sender<()>>,
     /// The tables were read since the last round began.
@@ -84,6 +86,7 @@ impl Monitor {
             round_running: false,
             database_read: false,
             database_failing: false,
+            undelete_checked: false,
             waiting: Vec::new(),
             read_since_round: false,
             listening: Vec::new(),
@@ -100,6 +103,7 @@ impl Monitor {
                 self.view.publish(refresh::build(tables, &self.view.load(), default_mindevcount));
                 self.database_read = true;
                 self.read_since_round = true;
+                self.check_undelete(&session);
                 if std::mem::take(&mut self.database_failing) {
                     slog::info!(self.log, "database answers again");
                 }
@@ -109,6 +113,24 @@ impl Monitor {
                     slog::error!(self.log, "cannot read the configuration tables; the last known ones stay in force";
                         "error" => %error);
                 }
+            }
+        }
+    }
+
+    /// Says once when deleted files are to be kept but the database has no table for that.
+    fn check_undelete(&mut self, session: &Session) {
+        let is_on = self.view.load().server_number(deleted_files::WINDOW_SETTING, 0) > 0;
+        if !is_on || std::mem::replace(&mut self.undelete_checked, true) {
+            self.undelete_checked = is_on;
+            return;
+        }
+        match session.read(deleted_files::is_set_up) {
+            Ok(true) => {}
+            Ok(false) => slog::warn!(self.log, "deleted files are not kept: the database has no table for them";
+                "setting" => deleted_files::WINDOW_SETTING, "remedy" => "mogilefs db setup"),
+            Err(error) => {
+                slog::debug!(self.log, "cannot look for the table of deleted files"; "error" => %error);
+                self.undelete_checked = false;
             }
         }
     }

@@ -187,6 +187,29 @@ fn a_new_file_at_a_path_replaces_the_old_one() {
     });
 }
 
+#[test]
+fn a_deleted_file_comes_back_to_a_path() {
+    on_each_database(|database| {
+        let cluster = cluster_with_paths(database);
+        let mut session = cluster.session();
+        session.ok("set_server_setting key=undelete_window_secs&value=3600");
+        let fid = put(&mut session, "/a/f", b"back", "");
+        put(&mut session, "/a/other", b"other", "");
+        assert_eq!(session.ok("explain domain=d&key=/a/f")["fid"], fid.to_string());
+        assert_eq!(session.ok(&format!("explain fid={fid}"))["key"], format!("fid:{fid}"));
+        session.ok("delete domain=d&key=/a/f");
+        let undelete = format!("undelete domain=d&key=fid:{fid}");
+        for target in ["", "&to_key=f", "&to_key=/a/other", "&to_key=/a"] {
+            assert_eq!(session.refused(&format!("{undelete}{target}")), "plugin_aborted", "{target}");
+        }
+        assert_eq!(session.refused("undelete domain=d&key=fid:99&to_key=/b"), "unknown_key");
+        session.ok(&format!("{undelete}&to_key=/new/g"));
+        assert_eq!(cluster.get("/new/g"), b"back");
+        assert_eq!(cluster.get("/a/other"), b"other");
+        assert_whole(database);
+    });
+}
+
 /// What cannot be stored leaves everything as it was, and no upload behind.
 #[test]
 fn a_refused_close_changes_nothing() {

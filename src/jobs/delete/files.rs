@@ -7,7 +7,7 @@ use crate::ids::{DevId, Fid};
 use crate::jobs::backoff::{self, DeleteObstacle};
 use crate::jobs::context::JobContext;
 use crate::store::queues::delete::DeleteTodo;
-use crate::store::{StoreResult, checksums, file_on, files, queues, tempfiles};
+use crate::store::{StoreResult, checksums, deleted_files, file_on, files, queues, tempfiles};
 use std::time::Duration;
 
 /// How long to wait for the lock of a file.
@@ -115,6 +115,7 @@ async fn finish(ctx: &JobContext, fid: Fid, settled: Vec<DevId>) -> StoreResult<
             }
             checksums::delete(conn, fid)?;
             tempfiles::delete_row(conn, fid)?;
+            deleted_files::forget(conn, fid)?;
             queues::delete::finish(conn, fid)
         })
         .await?;

@@ -1,7 +1,7 @@
 //! Uploads that were opened and never closed are handed to deletion (jobs.md 8.2, with the order of W13).
 
 use crate::jobs::context::JobContext;
-use crate::store::{StoreResult, tempfiles};
+use crate::store::{StoreResult, deleted_files, tempfiles};
 use std::time::Duration;
 
 /// Rows looked at in one pass.
@@ -29,5 +29,6 @@ async fn expire_locked(ctx: &JobContext) -> StoreResult<usize> {
             given_up += 1;
         }
     }
+    ctx.session.write(deleted_files::sweep).await?;
     Ok(given_up)
 }

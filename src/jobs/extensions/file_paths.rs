@@ -2,7 +2,7 @@
 //!
 //! A file is stored under the key `fid:<fid>`; the path leads to the fid. Both change in one transaction, always.
 
-use super::{CloseStep, DeleteStep, DomainStep, Extension};
+use super::{CloseStep, DeleteStep, DomainStep, Extension, UndeleteStep};
 use crate::ids::{Dmid, Fid};
 use crate::jobs::query::Query;
 use crate::jobs::query::error::{CommandError, CommandResult};
@@ -95,6 +95,7 @@ const COMMANDS: &[CommandSpec] = &[ENABLE, DISABLE, LIST_DIRECTORY, RENAME];
 /// The argument by which [`Extension::intercept`] tells the later steps of the path; never taken from a client.
 const PATH_ARGUMENT: &str = "logical_path";
 const NOT_A_PATH: &str = "Filename is not a valid absolute path.";
+const UNDELETE_TO: &str = "The path that the file is to get is missing (to_key).";
 const NOTHING_THERE: &str = "There is no file at this path.";
 /// Keys of one request (`keys=…`) that are looked at; more are refused by the command itself.
 const KEYS_MAX: i64 = 1000;
@@ -143,6 +144,12 @@ impl Extension for FilePaths {
                 changed.set(PATH_ARGUMENT, key.to_owned());
                 changed.set("key", key_of(Fid(num(args.get("fid").unwrap_or_default()) as i64)));
             }
+            Some("undelete") => {
+                // A deleted file has no path any more: it is named by its key, as `list_deleted` shows it.
+                let path = args.nonempty("to_key").ok_or_else(|| refused(UNDELETE_TO))?;
+                changed.set(PATH_ARGUMENT, path.to_owned());
+                changed.set("to_key", "");
+            }
             _ => {
                 let fid = find(query, dmid, key)?.ok_or_else(|| refused(NOTHING_THERE))?;
                 changed.set(PATH_ARGUMENT, key.to_owned());
@@ -175,6 +182,20 @@ impl Extension for FilePaths {
         Some(Box::new(move |conn, fid| match file_paths::remove(conn, dmid, &path, fid)? {
             true => Ok(()),
             false => Err(StoreError::Refused("The path was changed meanwhile.".to_owned())),
+        }))
+    }
+
+    fn with_undelete(&self, query: &Query<'_>) -> Option<UndeleteStep> {
+        let path = FilePath::parse(query.args.all().nonempty(PATH_ARGUMENT)?);
+        Some(Box::new(move |conn, file| {
+            let path = path.as_ref().ok_or_else(|| StoreError::Refused(NOT_A_PATH.to_owned()))?;
+            if file.dkey != key_of(file.fid) {
+                return Err(StoreError::Refused("The file is none that had a path.".to_owned()));
+            }
+            match file_paths::point(conn, file.dmid, path, file.fid)? {
+                None => Ok(()),
+                Some(_) => Err(StoreError::Refused("There is a file at this path.".to_owned())),
+            }
         }))
     }
 

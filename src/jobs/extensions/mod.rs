@@ -20,7 +20,7 @@ use crate::ids::{DevId, Dmid, Fid};
 use crate::protocol::args::Args;
 use crate::protocol::error_code::ErrorCode;
 use crate::settings::ExtensionSettings;
-use crate::store::files::CloseUpload;
+use crate::store::files::{CloseUpload, FileRow};
 use crate::store::{ExtensionTables, StoreConnection, StoreResult};
 use futures::future::LocalBoxFuture;
 use std::collections::BTreeSet;
@@ -37,6 +37,9 @@ pub type CloseStep = Box<dyn FnMut(&mut StoreConnection, &CloseUpload, &[Fid]) -
 
 /// A part of the transaction that deletes a file; called with each fid that goes.
 pub type DeleteStep = Box<dyn FnMut(&mut StoreConnection, Fid) -> StoreResult<()> + Send>;
+
+/// A part of the transaction that brings a deleted file back.
+pub type UndeleteStep = Box<dyn FnMut(&mut StoreConnection, &FileRow) -> StoreResult<()> + Send>;
 
 /// A part of the transaction that deletes a domain, after it was found to be empty.
 pub type DomainStep = fn(&mut StoreConnection, Dmid) -> StoreResult<()>;
@@ -87,6 +90,11 @@ pub trait Extension {
         None
     }
 
+    /// What is to change along with the file of this `undelete`.
+    fn with_undelete(&self, _query: &Query<'_>) -> Option<UndeleteStep> {
+        None
+    }
+
     /// What is to change when a domain is deleted.
     fn with_delete_domain(&self) -> Option<DomainStep> {
         None
@@ -133,7 +141,7 @@ impl Extensions {
         Err(ErrorCode::UnknownCommand.into())
     }
 
-    /// Lets each see and change the arguments of a command; the changed ones. `file_debug` by fid is about no domain and
+    /// Lets each see and change the arguments of a command; the changed ones. What is asked by fid is about no domain and
     /// not intercepted.
     ///
     /// # Errors
@@ -145,7 +153,7 @@ impl Extensions {
         args: &Args,
         peer: IpAddr,
     ) -> Result<Option<Args>, CommandError> {
-        if spec.name == "file_debug" && args.flag("fid") {
+        if matches!(spec.name, "file_debug" | "explain") && args.flag("fid") {
             return Ok(None);
         }
         let mut current = args.clone();
@@ -188,6 +196,11 @@ impl Extensions {
     /// All that changes along with each file that this command deletes.
     pub fn with_delete(&self, query: &Query<'_>) -> Vec<DeleteStep> {
         self.enabled.iter().filter_map(|extension| extension.with_delete(query)).collect()
+    }
+
+    /// All that changes along with the file of this `undelete`.
+    pub fn with_undelete(&self, query: &Query<'_>) -> Vec<UndeleteStep> {
+        self.enabled.iter().filter_map(|extension| extension.with_undelete(query)).collect()
     }
 
     /// All that changes when a domain is deleted.

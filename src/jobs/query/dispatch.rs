@@ -105,6 +105,9 @@ commands! { |query|
     "file_info", files::file_info::SPEC => files::file_info::handle(query);
     "file_debug", files::file_debug::SPEC => files::file_debug::handle(query);
     "delete", files::delete::SPEC => files::delete::handle(query).await;
+    "explain", files::explain::SPEC => files::explain::handle(query);
+    "undelete", files::undelete::SPEC => files::undelete::handle(query).await;
+    "list_deleted", files::list_deleted::SPEC => files::list_deleted::handle(query);
     "rename", files::rename::SPEC => files::rename::handle(query).await;
     "bad_path", files::bad_path::SPEC => files::bad_path::handle(query).await;
     "list_keys", files::list_keys::SPEC => files::list_keys::handle(query);

@@ -8,3 +8,4 @@ mod run;
 
 pub use copy_one::{CopyOne, copy_one};
 pub use run::run;
+pub(in crate::jobs) use run::{Whereabouts, class_and_policy};

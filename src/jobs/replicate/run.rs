@@ -59,7 +59,8 @@ async fn make_copies(ctx: &JobContext, todo: &ReplicateTodo) -> StoreResult<Repl
     replication.until_content(devids).await
 }
 
-pub(super) fn class_and_policy<'c>(
+/// The class of a file and its policy, or why they are unknown.
+pub(in crate::jobs) fn class_and_policy<'c>(
     cluster: &'c ClusterSnapshot,
     file: &FileRow,
 ) -> Result<(&'c Class, ReplicationPolicy), String> {
@@ -72,7 +73,7 @@ pub(super) fn class_and_policy<'c>(
 }
 
 /// The devices of a file as the work goes on.
-struct Whereabouts {
+pub(in crate::jobs) struct Whereabouts {
     /// Every known copy.
     on: Vec<DevId>,
     /// Those that count for the policy: not dead.
@@ -84,7 +85,7 @@ struct Whereabouts {
 }
 
 impl Whereabouts {
-    fn new(cluster: &ClusterSnapshot, devids: Vec<DevId>, length_bytes: i64) -> Self {
+    pub(in crate::jobs) fn new(cluster: &ClusterSnapshot, devids: Vec<DevId>, length_bytes: i64) -> Self {
         let known: Vec<_> = devids.iter().filter_map(|&devid| cluster.device(devid)).collect();
         let ids = |select: fn(&DeviceView<'_>) -> bool| -> Vec<DevId> {
             known.iter().filter(|device| select(device)).map(|device| device.device.devid).collect()
@@ -99,6 +100,41 @@ impl Whereabouts {
             told: ids(|device| !device.device.is_dead()),
             sources: ids(|device| device.may_be_read()),
             failed_targets,
+        }
+    }
+
+    pub(in crate::jobs) fn sources(&self) -> &[DevId] {
+        &self.sources
+    }
+
+    pub(in crate::jobs) fn failed_targets(&self) -> &[DevId] {
+        &self.failed_targets
+    }
+
+    /// Why nothing can be copied, whatever the policy wants.
+    pub(in crate::jobs) fn obstacle(&self) -> Option<ReplicateOutcome> {
+        if self.on.is_empty() {
+            Some(ReplicateOutcome::NoSource)
+        } else if self.sources.is_empty() {
+            Some(ReplicateOutcome::SourceDown)
+        } else {
+            None
+        }
+    }
+
+    /// What the policy is asked.
+    pub(in crate::jobs) fn question<'q>(
+        &'q self,
+        cluster: &'q ClusterSnapshot,
+        class: &Class,
+        min_free_space_mb: i64,
+    ) -> Question<'q> {
+        Question {
+            told: &self.told,
+            world: cluster,
+            failed: &self.failed_targets,
+            mindevcount: class.mindevcount,
+            min_free_space_mb,
         }
     }
 
@@ -139,11 +175,8 @@ impl<'a> Replication<'a> {
     /// Asks the policy, copies, asks again.
     async fn until_content(mut self, devids: Vec<DevId>) -> StoreResult<ReplicateOutcome> {
         let mut whereabouts = Whereabouts::new(&self.cluster, devids, self.file.length);
-        if whereabouts.on.is_empty() {
-            return Ok(ReplicateOutcome::NoSource);
-        }
-        if whereabouts.sources.is_empty() {
-            return Ok(ReplicateOutcome::SourceDown);
+        if let Some(obstacle) = whereabouts.obstacle() {
+            return Ok(obstacle);
         }
         let (mut copies, mut last_failure) = (0, None);
         loop {
@@ -179,13 +212,7 @@ impl<'a> Replication<'a> {
     }
 
     fn ask(&self, whereabouts: &Whereabouts) -> Verdict {
-        let question = Question {
-            told: &whereabouts.told,
-            world: &self.cluster,
-            failed: &whereabouts.failed_targets,
-            mindevcount: self.class.mindevcount,
-            min_free_space_mb: self.ctx.min_free_space_mb(),
-        };
+        let question = whereabouts.question(&self.cluster, self.class, self.ctx.min_free_space_mb());
         self.policy.ask(&question, &mut self.ctx.chance.borrow_mut())
     }
 

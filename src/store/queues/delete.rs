@@ -24,6 +24,22 @@ pub fn enqueue(conn: &mut StoreConnection, fid: Fid, in_secs: i64) -> StoreResul
     Ok(())
 }
 
+/// Wants the copies of a fid removed at this Unix time of the database; false if there is a row already, which stays.
+pub(in crate::store) fn enqueue_at(conn: &mut StoreConnection, fid: Fid, unixtime: i64) -> StoreResult<bool> {
+    let row = (file_to_delete2::fid.eq(fid), file_to_delete2::nexttry.eq(Int(unixtime)));
+    Ok(insert_new!(conn, file_to_delete2::table, row)? == 1)
+}
+
+/// Deletes the row if it stands exactly as [`enqueue_at`] wrote it: nobody has begun with it, nor will anybody. A claim
+/// that is under way is waited for, and then seen.
+pub(in crate::store) fn finish_unclaimed(conn: &mut StoreConnection, fid: Fid, unixtime: i64) -> StoreResult<bool> {
+    let row = file_to_delete2::table
+        .filter(file_to_delete2::fid.eq(fid))
+        .filter(file_to_delete2::nexttry.eq(Int(unixtime)))
+        .filter(file_to_delete2::failcount.eq(Int(0)));
+    Ok(each!(conn, c => diesel::delete(row).execute(c))? == 1)
+}
+
 /// Claims due rows; call it through `Session::claim_delete`.
 pub(in crate::store) fn claim(conn: &mut StoreConnection, limit: i64) -> StoreResult<Vec<DeleteTodo>> {
     let columns = (file_to_delete2::fid, NowPlus(CLAIM_SECS), file_to_delete2::failcount);

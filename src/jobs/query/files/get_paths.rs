@@ -2,8 +2,7 @@
 
 use super::many;
 use crate::cluster::device::DeviceView;
-use crate::cluster::device_state::DeviceStatus;
-use crate::cluster::placement;
+use crate::cluster::placement::{self, ReadTurn};
 use crate::ids::{DevId, Dmid, Fid};
 use crate::jobs::path_cache::Location;
 use crate::jobs::query::Query;
@@ -106,13 +105,14 @@ async fn readable_paths(query: &Query<'_>, fid: Fid, length: Option<i64>, devids
     let (mut accepted, mut drained, mut fallback) = (Vec::new(), Vec::new(), None);
     for device in ordered.iter().filter_map(|&devid| query.cluster.device(devid)) {
         let url = device.read_url(fid, query.zone);
-        if !device.may_be_read() {
+        let turn = placement::read_turn(&device);
+        if turn == ReadTurn::IfNoOther {
             fallback = Some(url);
         } else if let Some(length) = length.filter(|_| accepted.is_empty())
             && !is_whole(query, &device, fid, length).await
         {
             continue;
-        } else if device.device.status == DeviceStatus::Drain {
+        } else if turn == ReadTurn::Last {
             drained.push(url);
         } else {
             accepted.push(url);

@@ -106,7 +106,7 @@ fn cleaned(key: &str, value: &str) -> Result<Option<String>, CommandError> {
     let unless_false = |value: &str| (!value.is_empty() && value != "0").then(|| value.to_owned());
     match key {
         "skip_devcount" | "skip_mkcol" | "case_sensitive_list_keys" => boolean(value).map(Some),
-        "memcache_ttl" | "internal_queue_limit" => number(value).map(Some),
+        "memcache_ttl" | "internal_queue_limit" | "undelete_window_secs" => number(value).map(Some),
         "memcache_servers" => Ok(unless_false(value)),
         "fsck_checksum" => fsck_checksum(value),
         "network_zones" => Ok(Some(value.to_owned())),

@@ -1,0 +1,14 @@
+-- Ours: files that were deleted while the server setting undelete_window_secs was on. A reference tracker does not know it.
+
+CREATE TABLE IF NOT EXISTS mogilefs_deleted_file (
+  fid INT UNSIGNED NOT NULL PRIMARY KEY,
+  dmid SMALLINT UNSIGNED NOT NULL,
+  dkey VARCHAR(255),
+  length INT UNSIGNED,
+  classid TINYINT UNSIGNED NOT NULL,
+  devcount TINYINT UNSIGNED NOT NULL,
+  deleted_at INT UNSIGNED NOT NULL,
+  due_at INT UNSIGNED NOT NULL
+);
+CREATE INDEX IF NOT EXISTS mogilefs_deleted_file_dkey ON mogilefs_deleted_file (dmid, dkey);
+CREATE INDEX IF NOT EXISTS mogilefs_deleted_file_due_at ON mogilefs_deleted_file (due_at);
