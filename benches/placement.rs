@@ -40,6 +40,7 @@ fn cluster(devices: i64) -> ClusterSnapshot {
             observed: Some(ObservedDevice::Writeable),
             utilization: None,
             reject_bad_md5: Some(true),
+            wait: None,
         };
         snapshot.devices.insert(DevId(number), Arc::new(device));
     }

@@ -102,10 +102,11 @@ pub struct JobSettings {
     pub tempfile_interval_ms: u64,
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExtensionSettings {
     pub enabled: Vec<String>,
+    pub local_network: String,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -422,7 +422,7 @@ fn mortal_query_workers(store: &Store, settings: &Settings) -> (WorkerPool<Query
                 settings: settings.clone(),
                 metrics: Metrics::default(),
                 log: log.clone(),
-                extensions: Extensions::enable(&[]).map_err(StoreError::Other)?,
+                extensions: Extensions::enable(&settings.extensions).map_err(StoreError::Other)?,
                 copy_notices: CopyNotices::default(),
                 doubtful_copies: DoubtfulCopies::default(),
                 path_cache: PathCache::new(Servers::new(PATIENCE, log.clone()), settings.clone(), Metrics::default()),

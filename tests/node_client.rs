@@ -912,15 +912,18 @@ fn test_puts(node: &FakeNode) -> Vec<Request> {
 #[actix_rt::test]
 async fn a_good_device_is_writeable() {
     let node = FakeNode::start(good_device).await;
+    let seen = check(&node).await;
+    assert!(seen.waited.is_some(), "how long the node took is measured");
     let expected = DeviceCheck {
         host: Some(ObservedHost::Reachable),
         device: Some(ObservedDevice::Writeable),
         usage: Some(USAGE_KIB),
         write_tested: true,
         reject_bad_md5: Some(true),
+        waited: seen.waited,
         problem: None,
     };
-    assert_eq!(check(&node).await, expected);
+    assert_eq!(seen, expected);
     let put = test_puts(&node).pop().expect("a write test");
     let lines = [
         "GET /dev7/usage".to_owned(),
@@ -1022,9 +1025,14 @@ async fn a_silent_node_is_a_host_that_is_down() {
 async fn no_write_test_before_it_is_due() {
     let node = FakeNode::start(good_device).await;
     let target = CheckTarget { write_test_due: false, ..check_target(&node) };
-    let expected =
-        DeviceCheck { host: Some(ObservedHost::Reachable), usage: Some(USAGE_KIB), ..DeviceCheck::default() };
-    assert_eq!(check_with(&client(), &target).await, expected);
+    let seen = check_with(&client(), &target).await;
+    let expected = DeviceCheck {
+        host: Some(ObservedHost::Reachable),
+        usage: Some(USAGE_KIB),
+        waited: seen.waited,
+        ..DeviceCheck::default()
+    };
+    assert_eq!(seen, expected);
     assert_eq!(node.lines(), ["GET /dev7/usage"]);
 }
 

@@ -2,6 +2,7 @@
 
 use super::output::Failure;
 use crate::demo::{self, DemoOptions};
+use crate::jobs::extensions::Extensions;
 use crate::logging;
 use crate::settings::Settings;
 use crate::store::{SetupOutcome, Store};
@@ -97,7 +98,8 @@ pub struct DemoArgs {
 /// The tracker's database
 #[derive(Subcommand, Clone, Debug)]
 pub enum DbCommand {
-    /// Create the tables in an empty database (schema version 17); changes nothing where they exist
+    /// Create the tables in an empty database (schema version 17), and those of the extensions that are switched on;
+    /// changes nothing where they exist
     Setup {
         #[command(flatten)]
         settings: SettingsArgs,
@@ -161,10 +163,15 @@ async fn run_demo(args: DemoArgs) -> Result<(), Failure> {
 fn run_db(command: DbCommand) -> Result<(), Failure> {
     let DbCommand::Setup { settings, db } = command;
     let (settings, _log) = prepare(&settings, [("database.url", db)])?;
+    let extensions =
+        Extensions::enable(&settings.extensions).map_err(|error| Failure::Usage(format!("setting {error}")))?;
     match Store::setup(&settings.database).map_err(local)? {
         SetupOutcome::Created => println!("created the tables (schema version 17)"),
         SetupOutcome::Extended => println!("schema version 17 was there; added the tables that only mogilefs uses"),
         SetupOutcome::AlreadyCurrent => println!("already up to date (schema version 17); nothing was changed"),
+    }
+    for tables in Store::setup_extensions(&settings.database, &extensions.tables()).map_err(local)? {
+        println!("created the tables of the extension {}", tables.name());
     }
     Ok(())
 }

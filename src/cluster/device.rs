@@ -6,6 +6,7 @@ use super::devfid::DevFid;
 use super::device_state::{DeviceStatus, ObservedDevice};
 use super::host::{Host, Zone};
 use crate::ids::{DevId, Fid, HostId};
+use std::time::Duration;
 
 /// One row of `device`, with what the monitor saw.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Device {
     pub utilization: Option<String>,
     /// Does the node refuse a body whose Content-MD5 is wrong?
     pub reject_bad_md5: Option<bool>,
+    /// How long the monitor waits for an answer about it, on average.
+    pub wait: Option<Duration>,
 }
 
 impl Device {

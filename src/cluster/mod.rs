@@ -18,7 +18,7 @@ use bstr::BStr;
 use device::{Device, DeviceView};
 use domain::Domain;
 use host::Host;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use view::ClusterView;
@@ -31,6 +31,8 @@ pub struct ClusterSnapshot {
     pub devices: BTreeMap<DevId, Arc<Device>>,
     /// Table `server_settings`.
     pub server_settings: BTreeMap<String, String>,
+    /// Domains that take part in the extension FilePaths.
+    pub file_paths_domains: BTreeSet<Dmid>,
 }
 
 impl ClusterSnapshot {

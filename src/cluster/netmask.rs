@@ -37,6 +37,11 @@ impl Netmask {
         u32::from(address) & Self::mask(self.bits) == self.network
     }
 
+    /// Its first address.
+    pub fn network(&self) -> IpAddr {
+        Ipv4Addr::from(self.network).into()
+    }
+
     /// Length of the prefix: the longer, the narrower.
     pub fn prefix_bits(&self) -> u32 {
         self.bits

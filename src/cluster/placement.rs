@@ -49,8 +49,21 @@ pub fn order_by_free_space(mut candidates: Vec<DeviceView<'_>>, chance: &mut Cha
     candidates.shuffle(chance);
     candidates.sort_by(|a, b| b.device.free_fraction().total_cmp(&a.device.free_fraction()));
     candidates.truncate(TOP_DEVICES);
+    order_all_by_free_space(candidates, chance)
+}
+
+/// All candidates in weighted random order by their free share. Devices without usage figures drop out.
+pub fn order_all_by_free_space(candidates: Vec<DeviceView<'_>>, chance: &mut Chance) -> Vec<DevId> {
     let weighted = candidates.iter().map(|view| (view.device.devid, 100.0 * view.device.free_fraction()));
     weighted_random_order(weighted, chance)
+}
+
+/// All candidates in random order, all alike. Devices whose free space is unknown drop out.
+pub fn order_at_random(candidates: Vec<DeviceView<'_>>, chance: &mut Chance) -> Vec<DevId> {
+    let known = candidates.iter().filter(|view| view.device.mb_free().is_some());
+    let mut ordered: Vec<_> = known.map(|view| view.device.devid).collect();
+    ordered.shuffle(chance);
+    ordered
 }
 
 /// The devices that can take a new file, in no order. `size_bytes` keeps out those without room for it.
@@ -177,6 +190,7 @@ mod tests {
                     observed: Some(ObservedDevice::Writeable),
                     utilization: None,
                     reject_bad_md5: None,
+                    wait: None,
                 };
                 snapshot.devices.insert(DevId(devid), Arc::new(device));
             }

@@ -6,6 +6,7 @@
 mod candidates;
 mod multiple_devices;
 mod multiple_hosts;
+mod on_hosts;
 mod parse;
 #[cfg(test)]
 mod vectors;
@@ -14,6 +15,7 @@ pub use parse::{PolicyParseError, parse, parse_stored};
 
 use crate::clock::Chance;
 use crate::cluster::ClusterSnapshot;
+use crate::cluster::placement::{order_at_random, order_by_free_space};
 use crate::ids::DevId;
 
 /// A parsed policy. The number of copies is that of the class unless the text names one.
@@ -23,6 +25,12 @@ pub enum ReplicationPolicy {
     MultipleHosts(Option<i64>),
     /// Copies on as many different devices, whatever their hosts.
     MultipleDevices(Option<i64>),
+    /// As [`Self::MultipleHosts`], on any of the devices alike.
+    MultipleHostsRandom(Option<i64>),
+    /// The class' number of copies on the hosts of these names, and as many on others.
+    OnHosts(Vec<String>),
+    /// Copies on as many hosts, of which none has one of these names.
+    NotOnHosts(Vec<String>),
 }
 
 /// What a policy is told.
@@ -57,14 +65,25 @@ impl ReplicationPolicy {
     /// How many copies it wants of a file whose class says `mindevcount`.
     pub fn copies_wanted(&self, mindevcount: i64) -> i64 {
         match self {
-            Self::MultipleHosts(count) | Self::MultipleDevices(count) => count.unwrap_or(mindevcount),
+            Self::MultipleHosts(count) | Self::MultipleHostsRandom(count) | Self::MultipleDevices(count) => {
+                count.unwrap_or(mindevcount)
+            }
+            Self::OnHosts(_) => 2 * mindevcount,
+            Self::NotOnHosts(_) => mindevcount,
         }
     }
 
     /// Asks the policy.
     pub fn ask(&self, question: &Question<'_>, chance: &mut Chance) -> Verdict {
         match self {
-            Self::MultipleHosts(count) => multiple_hosts::ask(count.unwrap_or(question.mindevcount), question, chance),
+            Self::MultipleHosts(count) => {
+                multiple_hosts::ask(count.unwrap_or(question.mindevcount), question, order_by_free_space, chance)
+            }
+            Self::MultipleHostsRandom(count) => {
+                multiple_hosts::ask(count.unwrap_or(question.mindevcount), question, order_at_random, chance)
+            }
+            Self::OnHosts(names) => on_hosts::ask_on(names, question, chance),
+            Self::NotOnHosts(names) => on_hosts::ask_not_on(names, question, chance),
             Self::MultipleDevices(count) => {
                 multiple_devices::ask(count.unwrap_or(question.mindevcount), question, chance)
             }

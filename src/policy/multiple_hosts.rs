@@ -4,12 +4,15 @@
 use super::candidates::{candidates, disks_total};
 use super::{Question, Verdict};
 use crate::clock::Chance;
+use crate::cluster::device::DeviceView;
 use crate::cluster::device_state::DeviceStatus;
-use crate::cluster::placement::order_by_free_space;
-use crate::ids::HostId;
+use crate::ids::{DevId, HostId};
 use std::collections::BTreeSet;
 
-pub fn ask(min: i64, question: &Question<'_>, chance: &mut Chance) -> Verdict {
+/// Puts candidates in order; may leave some out.
+type Order = for<'v> fn(Vec<DeviceView<'v>>, &mut Chance) -> Vec<DevId>;
+
+pub fn ask(min: i64, question: &Question<'_>, order: Order, chance: &mut Chance) -> Verdict {
     let min = usize::try_from(min).unwrap_or(0);
     let on = question.told.len();
     let used_hosts: BTreeSet<HostId> =
@@ -41,8 +44,8 @@ pub fn ask(min: i64, question: &Question<'_>, chance: &mut Chance) -> Verdict {
         return Verdict::TemporaryFailure; // 9
     }
     Verdict::CopyTo {
-        ideal: order_by_free_space(ideal, chance),
-        desperate: order_by_free_space(desperate, chance), // 10
+        ideal: order(ideal, chance),
+        desperate: order(desperate, chance), // 10
     }
 }
 

@@ -10,6 +10,9 @@ pub struct PolicyParseError(String);
 /// Reads a policy that an operator gives: nothing may follow it.
 pub fn parse(text: &str) -> Result<ReplicationPolicy, PolicyParseError> {
     match parse_front(text)? {
+        (ReplicationPolicy::OnHosts(names) | ReplicationPolicy::NotOnHosts(names), _) if names.is_empty() => {
+            Err(PolicyParseError("The policy needs names of hosts: OnHosts(host1,host2)".to_owned()))
+        }
         (policy, rest) if rest.trim().is_empty() => Ok(policy),
         (_, rest) => Err(PolicyParseError(format!("Unexpected text after the policy: {}", rest.trim()))),
     }
@@ -29,6 +32,9 @@ fn parse_front(text: &str) -> Result<(ReplicationPolicy, &str), PolicyParseError
         match name.strip_prefix("MogileFS::ReplicationPolicy::").unwrap_or(name) {
             "MultipleHosts" => ReplicationPolicy::MultipleHosts,
             "MultipleDevices" => ReplicationPolicy::MultipleDevices,
+            "MultipleHostsRandom" => ReplicationPolicy::MultipleHostsRandom,
+            "OnHosts" => return with_hosts(name, arguments, ReplicationPolicy::OnHosts),
+            "NotOnHosts" => return with_hosts(name, arguments, ReplicationPolicy::NotOnHosts),
             "Union" | "MultipleNetworks" | "HostsPerNetwork" => {
                 return Err(PolicyParseError(format!("This version does not have the policy {name}")));
             }
@@ -37,6 +43,19 @@ fn parse_front(text: &str) -> Result<(ReplicationPolicy, &str), PolicyParseError
         };
     let (count, rest) = count_argument(name, arguments)?;
     Ok((make(count), rest))
+}
+
+/// `(`, names of hosts separated by commas, `)`.
+fn with_hosts<'t>(
+    name: &str,
+    text: &'t str,
+    make: fn(Vec<String>) -> ReplicationPolicy,
+) -> Result<(ReplicationPolicy, &'t str), PolicyParseError> {
+    let arguments = text.trim_start().strip_prefix('(').and_then(|inside| inside.split_once(')'));
+    let (names, rest) = arguments
+        .ok_or_else(|| PolicyParseError(format!("{name} takes names of hosts in parentheses: {name}(host1,host2)")))?;
+    let names = names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    Ok((make(names), rest))
 }
 
 /// `(`, nothing or digits, `)`. Nothing and 0 leave the number to the class.
@@ -70,6 +89,9 @@ mod tests {
             ("MultipleHosts(0)", MultipleHosts(None)),
             ("MultipleDevices (3)", MultipleDevices(Some(3))),
             ("MogileFS::ReplicationPolicy::MultipleHosts(2)", MultipleHosts(Some(2))),
+            ("MultipleHostsRandom(3)", ReplicationPolicy::MultipleHostsRandom(Some(3))),
+            ("OnHosts(a.b-c, d )", ReplicationPolicy::OnHosts(vec!["a.b-c".to_owned(), "d".to_owned()])),
+            ("NotOnHosts (h9)", ReplicationPolicy::NotOnHosts(vec!["h9".to_owned()])),
         ] {
             assert_eq!(parse(text), Ok(policy), "{text}");
         }
@@ -84,6 +106,11 @@ mod tests {
             "",
             "()",
             "MultipleHosts(2",
+            "MultipleHostsRandom(a)",
+            "OnHosts",
+            "OnHosts()",
+            "NotOnHosts(a",
+            "NotOnHosts(a) b",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
@@ -94,5 +121,6 @@ mod tests {
     fn text_after_a_policy_is_ignored_only_where_it_is_stored() {
         assert!(parse("MultipleHosts(3)xyz").is_err());
         assert_eq!(parse_stored("MultipleHosts(3)xyz"), Ok(MultipleHosts(Some(3))));
+        assert_eq!(parse_stored("OnHosts()"), Ok(ReplicationPolicy::OnHosts(Vec::new())));
     }
 }

@@ -34,9 +34,12 @@ macro_rules! error_codes {
 
 error_codes! {
     AfterMismatch "after_mismatch" "Pattern does not match the after-value?";
+    BadArgcount "bad_argcount" "";
     BadArgs "bad_args" "";
     BadParams "bad_params" "Invalid parameters to command; please see documentation";
     BadRebalPol "bad_rebal_pol" "";
+    BadlyFormedNew "badly_formed_new" "The new path is not a valid absolute path";
+    BadlyFormedOrig "badly_formed_orig" "The old path is not a valid absolute path";
     BogusArgs "bogus_args" "";
     ChecksumMismatch "checksum_mismatch" "";
     ClassExists "class_exists" "That class already exists in that domain";
@@ -86,9 +89,12 @@ error_codes! {
     NodelDefaultClass "nodel_default_class" "Cannot delete the default class";
     NoneMatch "none_match" "No keys match that pattern and after-value (if any).";
     NotWritable "not_writable" "";
+    PathNotFound "path_not_found" "Path provided was not found in database";
     PluginAborted "plugin_aborted" "Action aborted by plugin";
+    PluginNotActiveForDomain "plugin_not_active_for_domain" "";
     RebalNotStarted "rebal_not_started" "Rebalance not running";
     RebalRunning "rebal_running" "";
+    RenameFailed "rename_failed" "";
     SizeMismatch "size_mismatch" "";
     SizeVerifyError "size_verify_error" "";
     StateTooHigh "state_too_high" "Status cannot go from dead to alive; must use down";

@@ -250,13 +250,25 @@ pub enum CloseOutcome {
 /// [`StoreError::Deadlock`] when another upload is getting the same key: the whole is to be repeated, as
 /// `Session::write` does.
 pub fn close_upload(conn: &mut StoreConnection, close: &CloseUpload) -> StoreResult<CloseOutcome> {
+    close_upload_replacing(conn, close, &mut Vec::new())
+}
+
+/// [`close_upload`], adding the files that the key led to before, which are deleted, to `replaced`.
+///
+/// # Errors
+/// Those of [`close_upload`].
+pub fn close_upload_replacing(
+    conn: &mut StoreConnection,
+    close: &CloseUpload,
+    replaced: &mut Vec<Fid>,
+) -> StoreResult<CloseOutcome> {
     if let Some(refused) = why_not_close(conn, close)? {
         return Ok(refused);
     }
     if !tempfiles::delete_row(conn, close.fid)? {
         return Ok(CloseOutcome::NoTempfile);
     }
-    store_under_key(conn, close)?;
+    store_under_key(conn, close, replaced)?;
     locations::add(conn, close.fid, close.devid)?;
     queues::replicate::enqueue(conn, close.fid, 0)?;
     if let Some((hashtype, digest)) = &close.checksum {
@@ -312,12 +324,13 @@ pub(super) fn hold_class(conn: &mut StoreConnection, dmid: Dmid, classid: ClassI
 
 /// The usual case, a new key, is one statement. Otherwise the present owners of the key go first, into the deletion
 /// queue; there may be several, or one under another spelling, by the database's idea of equality.
-fn store_under_key(conn: &mut StoreConnection, close: &CloseUpload) -> StoreResult<()> {
+fn store_under_key(conn: &mut StoreConnection, close: &CloseUpload, replaced: &mut Vec<Fid>) -> StoreResult<()> {
     if insert_file(conn, close)? {
         return Ok(());
     }
     for displaced in lock_fids_of_key(conn, close.dmid, close.dkey.as_ref())? {
         delete_file(conn, displaced)?;
+        replaced.push(displaced);
     }
     // Somebody else was faster: seen only now, and to be displaced by another try.
     if insert_file(conn, close)? { Ok(()) } else { Err(StoreError::Deadlock) }

@@ -10,6 +10,7 @@ mod dialect;
 
 mod connection;
 mod error;
+mod extension_tables;
 mod fid_counter;
 mod lock;
 mod lock_row;
@@ -26,15 +27,18 @@ pub mod deleted_files;
 pub mod devices;
 pub mod domains;
 pub mod file_on;
+pub mod file_paths;
 pub mod files;
 pub mod fsck_log;
 pub mod hosts;
+pub mod metadata;
 pub mod queues;
 pub mod server_settings;
 pub mod tempfiles;
 
 pub use connection::{Backend, StoreConnection};
 pub use error::{StoreError, StoreResult};
+pub use extension_tables::ExtensionTables;
 pub use lock::LockGuard;
 pub use session::Session;
 pub use setup::{SCHEMA_VERSION, SetupOutcome};

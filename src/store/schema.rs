@@ -205,6 +205,51 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use super::{AnyInt, KeyText, Nullable};
+
+    plugin_filepaths_paths (nodeid) {
+        nodeid -> AnyInt,
+        dmid -> AnyInt,
+        parentnodeid -> AnyInt,
+        nodename -> KeyText,
+        fid -> Nullable<AnyInt>,
+    }
+}
+
+diesel::table! {
+    use super::AnyInt;
+
+    plugin_filepaths_domains (dmid) {
+        dmid -> AnyInt,
+    }
+}
+
+diesel::table! {
+    use super::{AnyInt, KeyText};
+
+    plugin_metadata_names (nameid) {
+        nameid -> AnyInt,
+        name -> KeyText,
+    }
+}
+
+diesel::table! {
+    use super::{AnyInt, KeyText};
+
+    plugin_metadata_data (fid, nameid) {
+        fid -> AnyInt,
+        nameid -> AnyInt,
+        data -> KeyText,
+    }
+}
+
 diesel::joinable!(file_on -> file (fid));
+diesel::allow_tables_to_appear_in_same_query!(
+    file,
+    plugin_filepaths_paths,
+    plugin_metadata_names,
+    plugin_metadata_data
+);
 diesel::allow_tables_to_appear_in_same_query!(mogilefs_deleted_file, file_to_delete2);
 diesel::allow_tables_to_appear_in_same_query!(file, file_on, tempfile, domain, class, checksum);

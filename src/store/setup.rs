@@ -115,7 +115,7 @@ pub(super) fn schema_version(conn: &mut StoreConnection) -> StoreResult<i64> {
 }
 
 /// "no such table" of SQLite, "doesn't exist" of MySQL, "does not exist" of PostgreSQL.
-fn names_missing_table(message: &str) -> bool {
+pub(super) fn names_missing_table(message: &str) -> bool {
     ["no such table", "doesn't exist", "does not exist"].iter().any(|text| message.contains(text))
 }
 

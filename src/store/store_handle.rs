@@ -2,6 +2,7 @@
 
 use super::connection::{Backend, Location, Purpose, StoreConnection, begin, commit, connect};
 use super::error::{StoreError, StoreResult};
+use super::extension_tables::{self, ExtensionTables};
 use super::lock::LockTable;
 use super::session::Session;
 use super::setup::{self, SetupOutcome};
@@ -9,6 +10,7 @@ use super::writer::Writer;
 use super::{fid_counter, writer};
 use crate::settings::DatabaseSettings;
 use slog::Logger;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -73,6 +75,28 @@ impl Store {
     /// [`StoreError::Schema`] if the database has another version: nothing is changed then.
     pub fn setup(settings: &DatabaseSettings) -> StoreResult<SetupOutcome> {
         setup::setup(settings)
+    }
+
+    /// Makes the tables of extensions where they are missing; says which it made. The schema itself must be there.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`] if the SQLite file does not exist, and those of the database.
+    pub fn setup_extensions(
+        settings: &DatabaseSettings,
+        wanted: &BTreeSet<ExtensionTables>,
+    ) -> StoreResult<Vec<ExtensionTables>> {
+        extension_tables::setup(settings, wanted)
+    }
+
+    /// Sees to it that the tables of extensions are there: on SQLite it makes them.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`] with what to do, if they are missing on a database server.
+    pub fn require_extensions(&self, wanted: &BTreeSet<ExtensionTables>) -> StoreResult<()> {
+        match self.backend() {
+            Backend::Sqlite => extension_tables::setup(&self.shared.settings, wanted).map(drop),
+            Backend::Mysql | Backend::Postgres => extension_tables::check(&mut self.shared.connect()?, wanted),
+        }
     }
 
     /// Which kind of database this is.

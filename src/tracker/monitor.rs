@@ -97,7 +97,7 @@ impl Monitor {
     /// Reads the configuration tables and publishes them with what was observed before. An outage keeps the old view.
     fn read_database(&mut self) {
         let Some(session) = self.session.clone() else { return };
-        match refresh::read_tables(&session) {
+        match refresh::read_tables(&session, &self.settings.extensions) {
             Ok(tables) => {
                 let default_mindevcount = self.settings.tracker.default_mindevcount;
                 self.view.publish(refresh::build(tables, &self.view.load(), default_mindevcount));

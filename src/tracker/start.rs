@@ -47,8 +47,10 @@ pub struct RunningTracker {
 pub async fn start(settings: Settings, log: Logger) -> Result<RunningTracker, StartError> {
     let watch_bus = WatchBus::new();
     let log = watch_bus.attach(log);
-    Extensions::enable(&settings.extensions.enabled).map_err(StartError::Settings)?;
+    let extensions = Extensions::enable(&settings.extensions).map_err(StartError::Settings)?;
     let store = Store::open(&settings.database, log.clone())?;
+    store.require_extensions(&extensions.tables())?;
+    drop(extensions);
     let mut sockets = Vec::new();
     for address in &settings.tracker.listen {
         let bound = listener::bind(address).await;

@@ -217,7 +217,7 @@ impl Supervisor {
                 settings: settings.clone(),
                 metrics: metrics.clone(),
                 log: log.clone(),
-                extensions: Extensions::enable(&settings.extensions.enabled).map_err(StoreError::Other)?,
+                extensions: Extensions::enable(&settings.extensions).map_err(StoreError::Other)?,
                 copy_notices: copy_notices.clone(),
                 doubtful_copies: doubtful_copies.clone(),
                 path_cache: PathCache::new(memcached.clone(), settings.clone(), metrics.clone()),

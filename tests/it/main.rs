@@ -10,6 +10,7 @@ mod bad_input;
 mod conformance;
 mod defects;
 mod explain;
+mod extensions;
 mod maintenance;
 mod memcached;
 mod random_requests;

@@ -144,6 +144,7 @@ fn device(devid: i64, hostid: i64) -> Device {
         observed: Some(ObservedDevice::Writeable),
         utilization: None,
         reject_bad_md5: None,
+        wait: None,
     }
 }
 

@@ -5,35 +5,51 @@
 //! What it changes in the database along with a file is part of the file's own transaction: both happen, or neither.
 //! An extension must never change a file that the command is not about.
 
+mod file_paths;
+mod metadata;
 mod random_writes;
+mod sort_by_wait;
 mod zone_local;
 
 use super::context::JobContext;
 use super::query::Query;
 use super::query::error::{CommandError, CommandResult};
 use super::query::spec::CommandSpec;
-use crate::ids::{DevId, Fid};
+use crate::cluster::ClusterSnapshot;
+use crate::ids::{DevId, Dmid, Fid};
 use crate::protocol::args::Args;
 use crate::protocol::error_code::ErrorCode;
-use crate::store::files::CloseUpload;
-use crate::store::{StoreConnection, StoreResult};
+use crate::settings::ExtensionSettings;
+use crate::store::files::{CloseUpload, FileRow};
+use crate::store::{ExtensionTables, StoreConnection, StoreResult};
 use futures::future::LocalBoxFuture;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
-/// A part of the transaction that makes an upload a file. An error undoes the whole: [`StoreError::Refused`] for a
-/// refusal that the client is told.
+/// A part of the transaction that makes an upload a file; given the files that its key led to before, which are deleted.
+/// Gives further files that it has deleted itself. An error undoes the whole: [`StoreError::Refused`] for a refusal that
+/// the client is told.
 ///
 /// [`StoreError::Refused`]: crate::store::StoreError::Refused
-pub type CloseStep = Box<dyn FnMut(&mut StoreConnection, &CloseUpload) -> StoreResult<()> + Send>;
+pub type CloseStep = Box<dyn FnMut(&mut StoreConnection, &CloseUpload, &[Fid]) -> StoreResult<Vec<Fid>> + Send>;
 
 /// A part of the transaction that deletes a file; called with each fid that goes.
 pub type DeleteStep = Box<dyn FnMut(&mut StoreConnection, Fid) -> StoreResult<()> + Send>;
 
+/// A part of the transaction that brings a deleted file back.
+pub type UndeleteStep = Box<dyn FnMut(&mut StoreConnection, &FileRow) -> StoreResult<()> + Send>;
+
+/// A part of the transaction that deletes a domain, after it was found to be empty.
+pub type DomainStep = fn(&mut StoreConnection, Dmid) -> StoreResult<()>;
+
 /// One built-in extension. Every method has a default that does nothing.
 pub trait Extension {
-    /// As in the setting `extensions.enabled`; the names of the public plugins where there is one.
-    fn name(&self) -> &'static str;
+    /// The tables it needs.
+    fn tables(&self) -> &'static [ExtensionTables] {
+        &[]
+    }
 
     /// The commands it brings.
     fn commands(&self) -> &'static [CommandSpec] {
@@ -60,13 +76,27 @@ pub trait Extension {
     /// Orders the devices from which a file is read, best first.
     fn order_for_reading(&self, _query: &Query<'_>, _ordered: &mut Vec<DevId>) {}
 
+    /// Orders the devices from which replication may read a file, best first.
+    fn order_sources(&self, _cluster: &Arc<ClusterSnapshot>, _ordered: &mut Vec<DevId>) {}
+
     /// What is to change along with the file of this `create_close`.
     fn with_close(&self, _query: &Query<'_>) -> Option<CloseStep> {
         None
     }
 
-    /// What is to change along with the file of this `delete`.
+    /// What is to change along with each file that is deleted by this command: `delete`, or a `create_close` that
+    /// replaces files.
     fn with_delete(&self, _query: &Query<'_>) -> Option<DeleteStep> {
+        None
+    }
+
+    /// What is to change along with the file of this `undelete`.
+    fn with_undelete(&self, _query: &Query<'_>) -> Option<UndeleteStep> {
+        None
+    }
+
+    /// What is to change when a domain is deleted.
+    fn with_delete_domain(&self) -> Option<DomainStep> {
         None
     }
 }
@@ -78,13 +108,18 @@ pub struct Extensions {
 }
 
 impl Extensions {
-    /// Those of these names. Each worker has its own.
+    /// Those that the settings name. Each worker has its own.
     ///
     /// # Errors
-    /// A name that no extension has.
-    pub fn enable(names: &[String]) -> Result<Self, String> {
-        let enabled: Result<Vec<_>, _> = names.iter().map(|name| build(name)).collect();
+    /// A name that no extension has, or a setting that its extension cannot use.
+    pub fn enable(settings: &ExtensionSettings) -> Result<Self, String> {
+        let enabled: Result<Vec<_>, _> = with_needed(&settings.enabled).map(|name| build(name, settings)).collect();
         Ok(Self { enabled: enabled?.into() })
+    }
+
+    /// The tables that they need.
+    pub fn tables(&self) -> BTreeSet<ExtensionTables> {
+        self.enabled.iter().flat_map(|extension| extension.tables()).copied().collect()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -106,7 +141,7 @@ impl Extensions {
         Err(ErrorCode::UnknownCommand.into())
     }
 
-    /// Lets each see and change the arguments of a command; the changed ones. `file_debug` by fid is about no domain and
+    /// Lets each see and change the arguments of a command; the changed ones. What is asked by fid is about no domain and
     /// not intercepted.
     ///
     /// # Errors
@@ -118,7 +153,7 @@ impl Extensions {
         args: &Args,
         peer: IpAddr,
     ) -> Result<Option<Args>, CommandError> {
-        if spec.name == "file_debug" && args.flag("fid") {
+        if matches!(spec.name, "file_debug" | "explain") && args.flag("fid") {
             return Ok(None);
         }
         let mut current = args.clone();
@@ -146,27 +181,67 @@ impl Extensions {
         }
     }
 
+    /// [`Extension::order_sources`] of each, in turn.
+    pub fn order_sources(&self, cluster: &Arc<ClusterSnapshot>, ordered: &mut Vec<DevId>) {
+        for extension in self.enabled.iter() {
+            extension.order_sources(cluster, ordered);
+        }
+    }
+
     /// All that changes along with the file of this `create_close`.
     pub fn with_close(&self, query: &Query<'_>) -> Vec<CloseStep> {
         self.enabled.iter().filter_map(|extension| extension.with_close(query)).collect()
     }
 
-    /// All that changes along with the file of this `delete`.
+    /// All that changes along with each file that this command deletes.
     pub fn with_delete(&self, query: &Query<'_>) -> Vec<DeleteStep> {
         self.enabled.iter().filter_map(|extension| extension.with_delete(query)).collect()
+    }
+
+    /// All that changes along with the file of this `undelete`.
+    pub fn with_undelete(&self, query: &Query<'_>) -> Vec<UndeleteStep> {
+        self.enabled.iter().filter_map(|extension| extension.with_undelete(query)).collect()
+    }
+
+    /// All that changes when a domain is deleted.
+    pub fn with_delete_domain(&self) -> Vec<DomainStep> {
+        self.enabled.iter().filter_map(|extension| extension.with_delete_domain()).collect()
     }
 }
 
 /// The commands of every extension there is, switched on or not.
 pub fn all_commands() -> impl Iterator<Item = &'static CommandSpec> {
-    BUILT_IN.iter().flat_map(|build| build().commands())
+    let settings = ExtensionSettings::default();
+    let extensions = BUILT_IN.iter().filter_map(move |(_, build)| build(&settings).ok());
+    extensions.flat_map(|extension| extension.commands())
 }
 
-/// Every extension there is.
-const BUILT_IN: &[fn() -> Rc<dyn Extension>] =
-    &[|| Rc::new(random_writes::RandomWrites), || Rc::new(zone_local::ZoneLocal::default())];
+/// Every extension there is, by the names of the public plugins.
+const BUILT_IN: &[(&str, Build)] = &[
+    ("FilePaths", |_| Ok(Rc::new(file_paths::FilePaths))),
+    ("MetaData", |_| Ok(Rc::new(metadata::MetaData))),
+    ("RandomWrites", |_| Ok(Rc::new(random_writes::RandomWrites))),
+    ("SortByWait", |_| Ok(Rc::new(sort_by_wait::SortByWait))),
+    ("ZoneLocal", |settings| Ok(Rc::new(zone_local::ZoneLocal::new(settings)?))),
+];
 
-fn build(name: &str) -> Result<Rc<dyn Extension>, String> {
-    let known = BUILT_IN.iter().map(|build| build()).find(|extension| extension.name() == name);
-    known.ok_or_else(|| format!("extensions.enabled: there is no extension {name:?}"))
+/// Of these extensions the first cannot do without the second.
+const NEEDS: (&str, &str) = ("FilePaths", "MetaData");
+
+/// The names, each once, and what they need.
+fn with_needed(names: &[String]) -> impl Iterator<Item = &str> {
+    let needed = names.iter().any(|name| name == NEEDS.0).then_some(NEEDS.1);
+    let mut seen = BTreeSet::new();
+    names.iter().map(String::as_str).chain(needed).filter(move |name| seen.insert(*name))
+}
+
+/// Makes an extension; a text that names the setting which it cannot use.
+type Build = fn(&ExtensionSettings) -> Result<Rc<dyn Extension>, String>;
+
+fn build(name: &str, settings: &ExtensionSettings) -> Result<Rc<dyn Extension>, String> {
+    let Some((_, build)) = BUILT_IN.iter().find(|(known, _)| *known == name) else {
+        let known: Vec<_> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+        return Err(format!("extensions.enabled: there is no extension {name:?}; there are {}", known.join(", ")));
+    };
+    build(settings)
 }

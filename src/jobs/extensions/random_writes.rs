@@ -29,10 +29,6 @@ const COMMANDS: &[CommandSpec] = &[CommandSpec {
 }];
 
 impl Extension for RandomWrites {
-    fn name(&self) -> &'static str {
-        "RandomWrites"
-    }
-
     fn commands(&self) -> &'static [CommandSpec] {
         COMMANDS
     }

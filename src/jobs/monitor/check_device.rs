@@ -7,6 +7,7 @@ use crate::ids::DevId;
 use crate::node_client::{NodeClient, NodeError};
 use bytes::Bytes;
 use rand::RngExt;
+use std::time::{Duration, Instant};
 
 /// A usage file is a few lines.
 const USAGE_BYTES_MAX: usize = 64 * 1024;
@@ -45,6 +46,8 @@ pub struct DeviceCheck {
     /// A write test was made, whatever came of it.
     pub write_tested: bool,
     pub reject_bad_md5: Option<bool>,
+    /// How long its usage file took.
+    pub waited: Option<Duration>,
     /// Why the device is not as it should be, for the log.
     pub problem: Option<String>,
 }
@@ -62,13 +65,16 @@ impl DeviceCheck {
 /// Checks one device. Never fails: what goes wrong is what was seen.
 pub async fn check_device(client: &NodeClient, target: &CheckTarget, chance: &mut Chance) -> DeviceCheck {
     let usage_url = format!("{}/dev{}/usage", target.get_base, target.devid);
+    let begun = Instant::now();
     let text = match client.get_text(&usage_url, USAGE_BYTES_MAX).await {
         Ok(text) => text,
         Err(error) => return without_usage(&error),
     };
+    let waited = Some(begun.elapsed());
     let Some(usage) = parse_usage(&text) else {
         // A full or broken disk must not stay writeable (J19, replacement).
-        return DeviceCheck::seen(ObservedDevice::Readable).with_problem("its usage file makes no sense");
+        let check = DeviceCheck::seen(ObservedDevice::Readable).with_problem("its usage file makes no sense");
+        return DeviceCheck { waited, ..check };
     };
     let check = if !target.may_write {
         DeviceCheck::seen(ObservedDevice::Readable)
@@ -77,7 +83,7 @@ pub async fn check_device(client: &NodeClient, target: &CheckTarget, chance: &mu
     } else {
         DeviceCheck { host: Some(ObservedHost::Reachable), ..DeviceCheck::default() }
     };
-    DeviceCheck { usage: Some(usage), ..check }
+    DeviceCheck { usage: Some(usage), waited, ..check }
 }
 
 /// A node that answers, whatever it says, is reachable; one that does not answer in time takes its host down; one that
@@ -175,7 +181,7 @@ mod tests {
     #[test]
     fn only_silence_takes_the_host_down() {
         let host = |error: NodeError| without_usage(&error).host;
-        assert_eq!(host(NodeError::Timeout(std::time::Duration::ZERO)), Some(ObservedHost::Unreachable));
+        assert_eq!(host(NodeError::Timeout(Duration::ZERO)), Some(ObservedHost::Unreachable));
         assert_eq!(host(NodeError::Missing), Some(ObservedHost::Reachable));
         assert_eq!(host(NodeError::Unreachable("refused".to_owned())), None);
     }

@@ -7,12 +7,13 @@ use crate::cluster::device_state::{DeviceStatus, HostStatus};
 use crate::cluster::domain::{Class, Domain};
 use crate::cluster::host::Host;
 use crate::cluster::netmask::Netmask;
-use crate::ids::ClassId;
+use crate::ids::{ClassId, Dmid};
+use crate::settings::ExtensionSettings;
 use crate::store::classes::ClassRow;
 use crate::store::devices::DeviceRow;
 use crate::store::domains::DomainRow;
 use crate::store::hosts::HostRow;
-use crate::store::{Session, StoreResult, classes, devices, domains, hosts, server_settings};
+use crate::store::{Session, StoreResult, classes, devices, domains, file_paths, hosts, server_settings};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -26,12 +27,16 @@ pub struct Tables {
     pub hosts: Vec<HostRow>,
     pub devices: Vec<DeviceRow>,
     pub server_settings: BTreeMap<String, String>,
+    pub file_paths_domains: Vec<Dmid>,
 }
 
-/// Reads all configuration tables.
-pub fn read_tables(session: &Session) -> StoreResult<Tables> {
+/// Reads all configuration tables, and those of extensions that are switched on.
+pub fn read_tables(session: &Session, extensions: &ExtensionSettings) -> StoreResult<Tables> {
+    let with_file_paths = extensions.enabled.iter().any(|name| name == "FilePaths");
     session.read(|conn| {
+        let file_paths_domains = if with_file_paths { file_paths::domains(conn)? } else { Vec::new() };
         Ok(Tables {
+            file_paths_domains,
             domains: domains::all(conn)?,
             classes: classes::all(conn)?,
             hosts: hosts::all(conn)?,
@@ -48,6 +53,7 @@ pub fn build(tables: Tables, previous: &ClusterSnapshot, default_mindevcount: i6
         hosts: tables.hosts.into_iter().map(|row| (row.hostid, Arc::new(build_host(row, previous)))).collect(),
         devices: tables.devices.into_iter().map(|row| (row.devid, Arc::new(build_device(row, previous)))).collect(),
         server_settings: tables.server_settings,
+        file_paths_domains: tables.file_paths_domains.into_iter().collect(),
     }
 }
 
@@ -55,7 +61,7 @@ fn build_domains(
     domains: Vec<DomainRow>,
     classes: Vec<ClassRow>,
     default_mindevcount: i64,
-) -> BTreeMap<crate::ids::Dmid, Arc<Domain>> {
+) -> BTreeMap<Dmid, Arc<Domain>> {
     let mut by_domain: BTreeMap<_, Vec<Class>> = BTreeMap::new();
     for row in classes {
         by_domain.entry(row.dmid).or_default().push(Class {
@@ -108,5 +114,6 @@ fn build_device(row: DeviceRow, previous: &ClusterSnapshot) -> Device {
         observed: before.and_then(|device| device.observed),
         utilization: before.and_then(|device| device.utilization.clone()),
         reject_bad_md5: before.and_then(|device| device.reject_bad_md5),
+        wait: before.and_then(|device| device.wait),
     }
 }

@@ -85,6 +85,7 @@ impl RoundReport {
             let device = Arc::make_mut(device);
             device.observed = check.device.or(device.observed);
             device.reject_bad_md5 = check.reject_bad_md5.or(device.reject_bad_md5);
+            device.wait = average_wait(device.wait, check.waited);
             if let Some(usage) = &check.usage {
                 (device.mb_total, device.mb_used) = (Some(mib(usage.total)), Some(mib(usage.used)));
             }
@@ -144,4 +145,27 @@ pub struct Change<'r> {
 
 fn mib(kib: i64) -> i64 {
     kib / KIB_PER_MIB
+}
+
+/// A moving average: what was measured last counts for a fifth.
+fn average_wait(before: Option<Duration>, measured: Option<Duration>) -> Option<Duration> {
+    match (before, measured) {
+        (Some(before), Some(measured)) => Some((before * 4 + measured) / 5),
+        (before, measured) => measured.or(before),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::average_wait;
+    use std::time::Duration;
+
+    #[test]
+    fn the_wait_follows_what_is_measured_slowly() {
+        let ms = |ms| Some(Duration::from_millis(ms));
+        assert_eq!(average_wait(None, None), None);
+        assert_eq!(average_wait(None, ms(10)), ms(10));
+        assert_eq!(average_wait(ms(10), None), ms(10));
+        assert_eq!(average_wait(ms(10), ms(20)), ms(12));
+    }
 }

@@ -43,7 +43,7 @@ impl<'a> Query<'a> {
     }
 
     /// Waits until this tracker knows what was just written (protocol.md 6.3).
-    async fn refresh(&self) {
+    pub(in crate::jobs) async fn refresh(&self) {
         if let Err(error) = self.ctx.refresh_cluster.send(crate::notices::RefreshCluster).await {
             slog::warn!(self.ctx.log, "could not refresh the view of the cluster"; "error" => %error);
         }

@@ -105,6 +105,11 @@ impl Argument {
         Self { is_required: true, ..self }
     }
 
+    /// A public plugin of 2.73 knows it.
+    pub const fn of_plugin(self) -> Self {
+        Self { origin: Origin::Plugin, ..self }
+    }
+
     /// 2.73 does not know it.
     pub const fn here(self) -> Self {
         Self { origin: Origin::Here, ..self }

@@ -104,6 +104,7 @@ mod tests {
             observed: Some(ObservedDevice::Writeable),
             utilization: None,
             reject_bad_md5: None,
+            wait: None,
         }
     }
 

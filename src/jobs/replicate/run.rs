@@ -15,7 +15,7 @@ use crate::policy::{self, Question, ReplicationPolicy, Verdict};
 use crate::store::files::FileRow;
 use crate::store::queues::replicate::ReplicateTodo;
 use crate::store::{StoreResult, checksums, file_on, files, queues};
-use rand::seq::IndexedRandom;
+use rand::seq::SliceRandom;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -216,12 +216,15 @@ impl<'a> Replication<'a> {
         self.policy.ask(&question, &mut self.ctx.chance.borrow_mut())
     }
 
-    /// The preferred source while it works, else any.
+    /// The preferred source while it works, else any, or one that an extension prefers.
     fn choose_source(&self, sources: &[DevId]) -> Option<DevId> {
-        match self.preferred_source.filter(|preferred| sources.contains(preferred)) {
-            Some(preferred) => Some(preferred),
-            None => sources.choose(&mut *self.ctx.chance.borrow_mut()).copied(),
+        if let Some(preferred) = self.preferred_source.filter(|preferred| sources.contains(preferred)) {
+            return Some(preferred);
         }
+        let mut ordered = sources.to_vec();
+        ordered.shuffle(&mut *self.ctx.chance.borrow_mut());
+        self.ctx.extensions.order_sources(&self.cluster, &mut ordered);
+        ordered.first().copied()
     }
 
     /// Copies the file and, where its class wants checksums, verifies what arrived. Gives the checksum if computed.

@@ -83,6 +83,12 @@ impl Process {
         self.log.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A line that contains this text, if there is one yet; for what is told without a logger.
+    pub fn line_with(&self, text: &str) -> Option<String> {
+        let lines = self.lines();
+        lines.iter().filter_map(|line| line["msg"].as_str()).find(|line| line.contains(text)).map(str::to_owned)
+    }
+
     /// How often a message was logged.
     pub fn count_logged(&self, message: &str) -> usize {
         self.lines().iter().filter(|line| line["msg"].as_str() == Some(message)).count()

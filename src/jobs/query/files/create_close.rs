@@ -31,6 +31,10 @@ pub const SPEC: CommandSpec = CommandSpec {
         number("size", "Expected size in bytes; missing, empty, `0` or negative: not compared."),
         text("checksum", "`MD5:` or `SHA-1:` and hex digits; stored if the class wants this algorithm."),
         flag("checksumverify", "Read the file back and compare its checksum."),
+        number("plugin.meta.keys", "Number of names and values to store with the file; for the extension `MetaData`.")
+            .of_plugin(),
+        text("plugin.meta.key<n>", "Name; n counts from 0.").of_plugin(),
+        text("plugin.meta.value<n>", "Value.").of_plugin(),
         number("wait_copies", "Answer when the file has so many copies, or when `wait_ms` are over.").here(),
         number(
             "wait_ms",
@@ -114,13 +118,19 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
 
 /// The file and what extensions store with it, as one change.
 async fn store(query: &Query<'_>, close: CloseUpload) -> StoreResult<CloseOutcome> {
-    let mut steps = query.ctx.extensions.with_close(query);
+    let extensions = &query.ctx.extensions;
+    let (mut close_steps, mut delete_steps) = (extensions.with_close(query), extensions.with_delete(query));
     let change = query.ctx.path_change(close.dmid, &[close.dkey.as_ref()]);
     let stored = query.ctx.session.write(move |conn| {
-        let outcome = files::close_upload(conn, &close)?;
+        let mut replaced = Vec::new();
+        let outcome = files::close_upload_replacing(conn, &close, &mut replaced)?;
         if outcome == CloseOutcome::Stored {
-            for step in &mut steps {
-                step(conn, &close)?;
+            for step in &mut close_steps {
+                let further = step(conn, &close, &replaced)?;
+                replaced.extend(further);
+            }
+            for &fid in &replaced {
+                delete_steps.iter_mut().try_for_each(|step| step(conn, fid))?;
             }
         }
         Ok(outcome)

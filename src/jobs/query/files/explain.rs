@@ -82,7 +82,7 @@ pub const SPEC: CommandSpec = CommandSpec {
     errors: &[ErrorCode::NoDomain, ErrorCode::UnregDomain, ErrorCode::NoKey, ErrorCode::UnknownKey],
     notes: "Judged by what this tracker knows and observed, with the same rules that its jobs use; nothing is changed. The texts are for people and may change. `unknown_key` by `fid`: no row of the database names it. Which jobs run where is not known here.",
     origin: Origin::Here,
-    is_intercepted: false,
+    is_intercepted: true,
 };
 
 /// The rows about one file.

@@ -49,7 +49,15 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
     };
     let target = wanted.to_key.as_ref().unwrap_or(&wanted.dkey);
     let change = query.ctx.path_change(wanted.dmid, &[target.as_ref()]);
-    let outcome = query.ctx.session.write(move |conn| deleted_files::undelete(conn, &wanted)).await;
+    let mut steps = query.ctx.extensions.with_undelete(query);
+    let restored = query.ctx.session.write(move |conn| {
+        let outcome = deleted_files::undelete(conn, &wanted)?;
+        if let UndeleteOutcome::Restored(file) = &outcome {
+            steps.iter_mut().try_for_each(|step| step(conn, file))?;
+        }
+        Ok(outcome)
+    });
+    let outcome = restored.await;
     change.announce().await;
     let file = match outcome? {
         UndeleteOutcome::Restored(file) => file,

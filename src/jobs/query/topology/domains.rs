@@ -71,14 +71,18 @@ pub async fn delete(query: &Query<'_>) -> CommandResult {
     let name: BString = query.args.truthy("domain").ok_or(ErrorCode::NoDomain)?.to_owned();
     let outcome = {
         let name = name.clone();
-        query
-            .ctx
-            .session
-            .write(move |conn| match domains::find(conn, name.as_ref())? {
-                Some(dmid) => domains::delete(conn, dmid),
-                None => Ok(DeleteOutcome::Missing),
-            })
-            .await?
+        let steps = query.ctx.extensions.with_delete_domain();
+        let deleted = query.ctx.session.write(move |conn| {
+            let Some(dmid) = domains::find(conn, name.as_ref())? else { return Ok(DeleteOutcome::Missing) };
+            let outcome = domains::delete(conn, dmid)?;
+            if outcome == DeleteOutcome::Deleted {
+                for step in &steps {
+                    step(conn, dmid)?;
+                }
+            }
+            Ok(outcome)
+        });
+        deleted.await?
     };
     match outcome {
         DeleteOutcome::Missing => return Err(ErrorCode::DomainNotFound.into()),
