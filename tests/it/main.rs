@@ -16,6 +16,7 @@ mod memcached;
 mod random_requests;
 mod recovery;
 mod replication;
+mod statements;
 mod traffic;
 mod undelete;
 mod watching;

@@ -26,7 +26,9 @@ impl World {
         let database = Database::create(Kind::Sqlite);
         let node = Node::start(1, &[1]);
         // `do_monitor_round` waits for the monitor's own pace.
-        let tracker = Tracker::start_with(&database, &["monitor.db_interval_ms=300", "monitor.round_interval_ms=200"]);
+        let extensions = "extensions.enabled=RandomWrites,ZoneLocal,SortByWait,MetaData,FilePaths";
+        let settings = [extensions, "monitor.db_interval_ms=300", "monitor.round_interval_ms=200"];
+        let tracker = Tracker::start_with(&database, &settings);
         let mut session = tracker.session();
         session.ok(&format!("create_host host=h&ip={}&port={}&status=alive", node.ip, node.port));
         session.ok("create_device devid=1&hostname=h");
