@@ -63,6 +63,20 @@ impl StoreConnection {
         }
     }
 
+    /// To be called after an error, before anything else is asked.
+    ///
+    /// MySQL reports a deadlock (and a killed query) in the place of rows, and its client library then counts the
+    /// statement as one whose rows are still to come: executed once more it waits for them for ever. So no statement
+    /// that was prepared before the error is used again.
+    pub(super) fn forget_statements(&mut self) {
+        #[cfg(feature = "mysql")]
+        if let StoreConnection::Mysql(c) = self {
+            use diesel::connection::CacheSize;
+            c.set_prepared_statement_cache_size(CacheSize::Disabled);
+            c.set_prepared_statement_cache_size(CacheSize::Unbounded);
+        }
+    }
+
     /// Does the server still answer? One round trip: for use after an error only.
     pub(super) fn is_alive(&mut self) -> bool {
         self.batch_execute("SELECT 1").is_ok()

@@ -197,6 +197,9 @@ impl SessionInner {
                 Run::Lost { error, safe, locks }
             }
             result => {
+                if matches!(result, Err(StoreError::Deadlock | StoreError::Unavailable(_) | StoreError::Other(_))) {
+                    conn.forget_statements();
+                }
                 *slot = Some(conn);
                 Run::Done(result)
             }
