@@ -2,6 +2,10 @@
 //! Source: protocol.md 1 (present, nonempty, true, num, int), 3.1 (decoding), 3.2 (encoding).
 
 use bstr::{BStr, BString, ByteSlice};
+use std::collections::HashMap;
+
+/// Up to here names are looked for one by one, which is faster.
+const NAMES_FEW: usize = 16;
 
 /// Decoded arguments in the order of their first appearance; each name once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,12 +16,12 @@ pub struct Args {
 impl Args {
     /// Decodes an argument string. Never fails: every string means something.
     pub fn decode(text: &[u8]) -> Self {
-        let mut args = Args::default();
+        let (mut args, mut places) = (Args::default(), HashMap::new());
         for piece in text.split(|&byte| byte == b'&').filter(|piece| !piece.is_empty() && *piece != b"0") {
             let mut parts = piece.split(|&byte| byte == b'=');
             let name = unescape(parts.next().unwrap_or_default());
             let value = unescape(parts.next().unwrap_or_default());
-            args.collect(name, value);
+            args.collect(name, value, &mut places);
         }
         args
     }
@@ -67,16 +71,29 @@ impl Args {
     }
 
     /// A repeated name is appended to what was collected, after a NUL byte if that is "true".
-    fn collect(&mut self, name: BString, value: BString) {
-        match self.pairs.iter_mut().find(|(candidate, _)| *candidate == name) {
-            Some((_, collected)) => {
-                if is_true(collected) {
-                    collected.push(0);
+    /// Of many names the places are kept: a line can have hundreds of thousands.
+    fn collect(&mut self, name: BString, value: BString, places: &mut HashMap<BString, usize>) {
+        let place = match self.pairs.len() < NAMES_FEW {
+            true => self.pairs.iter().position(|(candidate, _)| *candidate == name),
+            false => {
+                if places.is_empty() {
+                    places.extend(self.pairs.iter().enumerate().map(|(place, (name, _))| (name.clone(), place)));
                 }
-                collected.extend_from_slice(&value);
+                places.get(&name).copied()
             }
-            None => self.pairs.push((name, value)),
+        };
+        if let Some(place) = place {
+            let collected = &mut self.pairs[place].1;
+            if is_true(collected) {
+                collected.push(0);
+            }
+            collected.extend_from_slice(&value);
+            return;
         }
+        if !places.is_empty() {
+            places.insert(name.clone(), self.pairs.len());
+        }
+        self.pairs.push((name, value));
     }
 }
 

@@ -6,6 +6,7 @@ use super::connection::{Backend, StoreConnection};
 use super::error::{StoreError, StoreResult};
 use super::queues::{self, delete::DeleteTodo, replicate::ReplicateTodo};
 use super::store_handle::{StoreShared, writer_vanished};
+use crate::ids::Fid;
 use diesel::Connection;
 use rand::RngExt as _;
 use slog::warn;
@@ -63,6 +64,11 @@ impl Session {
     /// Which kind of database this is.
     pub fn backend(&self) -> Backend {
         self.inner.shared.location.backend()
+    }
+
+    /// The highest fid of a file when the store was opened. Numbers up to here may have been given out before.
+    pub fn highest_fid_at_start(&self) -> Fid {
+        self.inner.shared.highest_fid
     }
 
     /// Reads at once, blocking this thread. A lost connection is replaced and the reading repeated once. Writing here is

@@ -7,7 +7,8 @@ use super::lock::LockTable;
 use super::session::Session;
 use super::setup::{self, SetupOutcome};
 use super::writer::Writer;
-use super::{fid_counter, writer};
+use super::{fid_counter, files, writer};
+use crate::ids::Fid;
 use crate::settings::DatabaseSettings;
 use slog::Logger;
 use std::collections::BTreeSet;
@@ -28,6 +29,8 @@ pub(super) struct StoreShared {
     pub(super) log: Logger,
     /// SQLite only.
     pub(super) writer: Option<Writer>,
+    /// When it was opened.
+    pub(super) highest_fid: Fid,
     pub(super) closed: AtomicBool,
 }
 
@@ -56,6 +59,7 @@ impl Store {
         }
         begin(&mut conn)?;
         fid_counter::raise(&mut conn)?;
+        let highest_fid = files::max_fid(&mut conn)?.unwrap_or(Fid(0));
         commit(&mut conn)?;
         drop(conn);
         let writer = match location.backend() {
@@ -63,8 +67,15 @@ impl Store {
             Backend::Mysql | Backend::Postgres => None,
         };
         let locks = LockTable::of(&location);
-        let shared =
-            StoreShared { location, settings: settings.clone(), locks, log, writer, closed: AtomicBool::new(false) };
+        let shared = StoreShared {
+            location,
+            settings: settings.clone(),
+            locks,
+            log,
+            writer,
+            highest_fid,
+            closed: AtomicBool::new(false),
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 

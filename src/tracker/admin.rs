@@ -125,13 +125,12 @@ async fn want(shared: &Shared, arguments: &str) -> String {
     }
 }
 
-/// Digits, blanks, a word.
+/// Digits, blanks, a word; what comes after is not looked at.
 fn want_arguments(arguments: &str) -> Option<(usize, &str)> {
-    let (count, job) = arguments.trim_end().split_once(char::is_whitespace)?;
-    let job = job.trim_start();
-    let is_word = !job.is_empty() && job.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let is_number = !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
-    (is_word && is_number).then(|| (count.parse().unwrap_or(usize::MAX), job))
+    let mut words = arguments.split_whitespace();
+    let (count, job) = (words.next()?, words.next()?);
+    let is_number = count.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| (count.parse().unwrap_or(usize::MAX), job))
 }
 
 /// Says how many workers would have got the message. There is nothing that a worker could be told.
@@ -163,7 +162,8 @@ mod tests {
     fn want_needs_a_number_and_a_word() {
         assert_eq!(want_arguments("2 queryworker"), Some((2, "queryworker")));
         assert_eq!(want_arguments("2   queryworker "), Some((2, "queryworker")));
-        for wrong in ["", "2", "x queryworker", "2 a b", "-1 delete"] {
+        assert_eq!(want_arguments("1 foo-bar x"), Some((1, "foo-bar")));
+        for wrong in ["", "2", "x queryworker", "-1 delete"] {
             assert_eq!(want_arguments(wrong), None, "{wrong:?}");
         }
     }

@@ -115,7 +115,12 @@ impl Conversation<'_> {
             };
             match step {
                 Step::Execute(lines) => {
-                    if !self.answer_at_once(&lines).await? {
+                    if self.answer_at_once(&lines).await? {
+                        // A client that sends on and on gives turns to the others.
+                        if lines.len() == self.shared.limits.pipeline_batch_max {
+                            tokio::task::yield_now().await;
+                        }
+                    } else {
                         self.execute(lines).await?;
                     }
                 }
@@ -185,7 +190,7 @@ impl Conversation<'_> {
         }
     }
 
-    /// Has the lines carried out and writes each reply before anything after it is begun or read. A client that resets
+    /// Has the lines carried out and writes their replies before anything more is read. A client that resets
     /// the connection meanwhile is noticed, and what it still wants is dropped.
     async fn execute(&mut self, lines: Arc<Lines>) -> io::Result<()> {
         let mut run = Run::new(lines, self.current.clone(), self.shared.clone());

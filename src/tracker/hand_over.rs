@@ -168,10 +168,10 @@ impl Run {
         self.part(bytes, vec![0; count], since.elapsed())
     }
 
-    /// How long the next replies can take at most.
+    /// How long the next replies can take at most: a worker delivers what it has before a request that waits, and after
+    /// one that took long.
     fn limit(&self) -> Duration {
-        let per_request = Duration::from_millis(self.shared.limits.request_timeout_ms);
-        per_request * u32::try_from(self.lines.len() - self.done).unwrap_or(u32::MAX) + WORKER_GRACE
+        Duration::from_millis(self.shared.limits.request_timeout_ms) + WORKER_GRACE
     }
 
     async fn hand_over(&self) -> Coming {

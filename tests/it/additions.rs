@@ -93,6 +93,39 @@ fn many_keys_in_one_request() {
     });
 }
 
+/// What was given out before is not given out again: no number up to the highest one at the start (C19).
+#[test]
+fn explicit_fids_are_above_those_of_before() {
+    use crate::support::cluster::Tracker;
+    on_each_database(|database| {
+        let cluster = Cluster::start(database);
+        let mut session = cluster.session();
+        cluster.put("key", "one", b"bytes");
+        let highest = cluster.fid("key");
+        let tracker = Tracker::start_with(database, &["tracker.job_master=false"]);
+        let mut later = tracker.session();
+        session.ok("delete domain=d&key=key");
+        let open = |fid: i64| format!("create_open domain=d&key=x&fid={fid}");
+        assert_eq!(later.refused(&open(highest)), "fid_in_use");
+        crate::support::eventually("devices are seen", || {
+            later.ask(&open(highest + 100)).starts_with("OK ").then_some(())
+        });
+    });
+}
+
+/// Another tracker deleted the class: no OK for a change that was not made.
+#[test]
+fn updateclass_to_a_class_that_is_gone() {
+    on_each_database(|database| {
+        let cluster = Cluster::start_with(database, &["monitor.db_interval_ms=60000"]);
+        let mut session = cluster.session();
+        cluster.put("key", "one", b"bytes");
+        database.execute("DELETE FROM class WHERE classname = 'three'");
+        assert_eq!(session.refused("updateclass domain=d&key=key&class=three"), "class_not_found");
+        assert_eq!(session.ok("file_info domain=d&key=key")["class"], "one");
+    });
+}
+
 /// A key that the database knows in another spelling is found as a single one is.
 #[test]
 fn many_keys_are_found_as_single_ones_are() {

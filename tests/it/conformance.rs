@@ -244,11 +244,18 @@ impl Script<'_> {
         self.session.send(b"sleep duration=2\r\n");
         let begun = Instant::now();
         assert_eq!(other.ask("noop"), "OK ", "36.");
+        assert_eq!(other.ask("test"), "OK ", "36. by a worker, too");
         assert!(begun.elapsed() < Duration::from_secs(1), "36. at once");
         assert_eq!(self.session.line(), "OK ", "36.");
 
         let long = "x".repeat(300_000 - "noop a=".len());
         self.step(37, &format!("noop a={long}"), "OK ");
+
+        // As many names as fit: not looked for one by one.
+        let names: String = (0..30_000).map(|n| format!("&n{n}")).collect();
+        let begun = Instant::now();
+        self.step(37, &format!("noop a=1{names}"), "OK ");
+        assert!(begun.elapsed() < Duration::from_secs(5), "37. {:?}", begun.elapsed());
 
         for part in [&b"noop callid=h"[..], b"w\r", b"\n"] {
             self.session.send(part);

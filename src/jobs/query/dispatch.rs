@@ -53,11 +53,16 @@ const AT_ONCE: [AtOnce; 4] = [
 ];
 
 /// Replies about larger clusters take their time, and that is not taken from all connections.
-const AT_ONCE_ITEMS_MAX: usize = 500;
+const AT_ONCE_ITEMS_MAX: usize = 50;
+/// Nor are long lines parsed at once.
+const AT_ONCE_BYTES_MAX: usize = 4096;
 
 /// Answers a request line if that needs neither a database nor a node and takes no time; false if it does, and nothing
 /// is done then.
 pub fn answer_at_once(view: &ClusterView, line: &[u8], peer: IpAddr, reply: &mut Vec<u8>) -> bool {
+    if line.len() > AT_ONCE_BYTES_MAX {
+        return false;
+    }
     let name = Request::name_of(line);
     let is_named = |spec: &CommandSpec| name.eq_ignore_ascii_case(spec.name.as_bytes());
     let Some((spec, handle)) = AT_ONCE.iter().find(|(spec, _)| is_named(spec)) else { return false };

@@ -64,7 +64,7 @@ pub const SPEC: CommandSpec = CommandSpec {
         ErrorCode::ChecksumMismatch,
         ErrorCode::FidExists,
     ],
-    notes: "A file that the key led to before is replaced. After `size_mismatch`, `size_verify_error`, `checksum_mismatch` and `invalid_destdev` the upload is gone; after `failure` it can be repeated. The request must come from the same zone as its `create_open`.",
+    notes: "A file that the key led to before is replaced. After `size_mismatch`, `size_verify_error`, `checksum_mismatch` and `invalid_destdev` the upload is gone; after `failure` it can be repeated, unless the class was removed meanwhile; `no_temp_file` then may mean that it had been stored. The request must come from the same zone as its `create_open`.",
     origin: Origin::Reference,
     is_intercepted: true,
 };

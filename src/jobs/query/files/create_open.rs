@@ -88,7 +88,7 @@ fn explicit_fid(query: &Query<'_>) -> Result<Option<Fid>, CommandError> {
     let number: Option<i64> = text.to_str().ok().and_then(|text| text.parse().ok());
     match number {
         Some(0) => Ok(None),
-        Some(fid) if fid > 0 => Ok(Some(Fid(fid))),
+        Some(fid) if fid > query.ctx.session.highest_fid_at_start().0 => Ok(Some(Fid(fid))),
         Some(_) => Err(ErrorCode::FidInUse.into()),
         None => Err(ErrorCode::Db.into()),
     }

@@ -39,7 +39,12 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
         return Err(ErrorCode::NoDevices.into());
     }
     if file.classid != classid {
-        query.ctx.session.write(move |conn| files::set_class(conn, file.fid, classid)).await?;
+        let is_changed = query.ctx.session.write(move |conn| files::set_class(conn, file.fid, classid)).await?;
+        if !is_changed {
+            // Gone since: the file, or the class by way of another tracker.
+            let is_there = query.ctx.session.read(|conn| files::find_by_fid(conn, file.fid))?.is_some();
+            return Err(if is_there { ErrorCode::ClassNotFound } else { ErrorCode::InvalidKey }.into());
+        }
         query.ctx.wake_jobs();
     }
     Ok(Pairs::new())

@@ -149,7 +149,7 @@ pub async fn delete(query: &Query<'_>) -> CommandResult {
 /// Checks mindevcount, policy and hash type, in this order. A fraction is no number of copies (defect 12).
 fn fields(query: &Query<'_>) -> Result<ClassFields, CommandError> {
     let mindevcount = query.args.int("mindevcount");
-    if !(1..=255).contains(&mindevcount) {
+    if !(1..=255).contains(&mindevcount) || query.args.num("mindevcount").fract() != 0.0 {
         return Err(ErrorCode::InvalidMindevcount.into());
     }
     let replpolicy = query.args.truthy("replpolicy").map(|text| text.to_str_lossy().into_owned());

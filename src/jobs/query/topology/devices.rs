@@ -95,7 +95,7 @@ pub const GET_DEVICES: CommandSpec = CommandSpec {
 
 /// The argument of the state is `state`, not `status`.
 pub async fn create(query: &Query<'_>) -> CommandResult {
-    let status = match query.args.get("state") {
+    let status = match query.args.truthy("state") {
         None => DeviceStatus::Alive,
         Some(name) => DeviceStatus::from_name(&name.to_str_lossy()).ok_or(ErrorCode::InvalidState)?,
     };

@@ -172,25 +172,25 @@ fn push_host(pairs: &mut Pairs, n: usize, host: &Host) {
 async fn create(query: &Query<'_>, name: &str) -> Result<HostId, CommandError> {
     either(query, "ip", "hostip").filter(|ip| ip != "0").ok_or(ErrorCode::NoIp)?;
     either(query, "port", "http_port").filter(|port| port != "0").ok_or(ErrorCode::NoPort)?;
-    let mut changes = changes(query)?;
+    let mut changes = changes(query, true)?;
     changes.status.get_or_insert(HostStatus::Down);
     let name = name.to_owned();
     Ok(query.ctx.session.write(move |conn| hosts::create(conn, &name, &changes)).await?)
 }
 
 async fn update_existing(query: &Query<'_>, hostid: HostId) -> Result<HostId, CommandError> {
-    let changes = changes(query)?;
+    let changes = changes(query, false)?;
     query.ctx.session.write(move |conn| hosts::update(conn, hostid, &changes)).await?;
     Ok(hostid)
 }
 
 /// The columns whose argument is present. An empty `altip`, `altmask` or get port clears the column.
-fn changes(query: &Query<'_>) -> Result<HostChanges, CommandError> {
+fn changes(query: &Query<'_>, is_new: bool) -> Result<HostChanges, CommandError> {
     let text = |name: &str, column: &str| {
         query.args.get(name).or_else(|| query.args.get(column)).map(|value| value.to_str_lossy().into_owned())
     };
-    // 2.73 would store an empty status (defect 12).
-    let status = query.args.get("status");
+    // 2.73 would store an empty status in an update (defect 12); of a new host it is the default.
+    let status = if is_new { query.args.truthy("status") } else { query.args.get("status") };
     let status = status.map(|name| HostStatus::from_name(&name.to_str_lossy()).ok_or(ErrorCode::UnknownState));
     Ok(HostChanges {
         ip: text("ip", "hostip"),
@@ -210,5 +210,6 @@ fn port_number(text: &str) -> Result<u16, CommandError> {
 }
 
 fn either(query: &Query<'_>, name: &str, column: &str) -> Option<String> {
-    query.args.nonempty(name).or_else(|| query.args.nonempty(column)).map(|value| value.to_str_lossy().into_owned())
+    let given = query.args.get(name).or_else(|| query.args.get(column));
+    given.filter(|value| !value.is_empty()).map(|value| value.to_str_lossy().into_owned())
 }
