@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// Reports kept at the same time; beyond it the oldest are forgotten.
 const COPIES_MAX: usize = 100_000;
 
+/// Longer ones would leave the range of the clock.
+const DURATION_MAX: Duration = Duration::from_secs(366 * 86_400);
+
 /// The shared handle. Clones are one.
 #[derive(Clone, Debug, Default)]
 pub struct DoubtfulCopies {
@@ -34,7 +37,7 @@ impl DoubtfulCopies {
         {
             copies.remove(&oldest);
         }
-        copies.insert((fid, devid), now + duration);
+        copies.insert((fid, devid), now + duration.min(DURATION_MAX));
         self.shared.count.store(copies.len(), Ordering::Release);
     }
 

@@ -104,7 +104,12 @@ async fn store(
     let finish = move || {
         match file {
             SinkFile::Whole(temp) => temp.place(&target.file, sync)?,
-            SinkFile::Part(file) if sync => file.sync_all()?,
+            SinkFile::Part(file) if sync => {
+                file.sync_all()?;
+                if !replaced {
+                    target.file.parent().map_or(Ok(()), sync_directory)?;
+                }
+            }
             SinkFile::Part(_) => {}
         }
         if sync {

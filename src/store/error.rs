@@ -57,7 +57,8 @@ fn from_database(kind: &DatabaseErrorKind, message: &str) -> StoreError {
     }
 }
 
-const DEADLOCK: [&str; 2] = ["deadlock detected", "deadlock found"];
+/// The last one is MariaDB's, where `innodb_snapshot_isolation` is on.
+const DEADLOCK: [&str; 3] = ["deadlock detected", "deadlock found", "record has changed since last read"];
 const UNAVAILABLE: [&str; 14] = [
     "gone away",
     "lost connection",
@@ -111,6 +112,7 @@ mod tests {
     fn texts_of_the_databases_get_their_kind() {
         assert_eq!(from_text("Deadlock found when trying to get lock"), StoreError::Deadlock);
         assert_eq!(from_text("ERROR: deadlock detected"), StoreError::Deadlock);
+        assert_eq!(from_text("Record has changed since last read in table 'file'"), StoreError::Deadlock);
         assert_eq!(from_text("Duplicate entry '1' for key 'PRIMARY'"), StoreError::Duplicate);
         for text in ["database is locked", "Server has gone away", "Lock wait timeout exceeded; try restarting"] {
             assert_eq!(from_text(text), StoreError::Unavailable(text.to_owned()));

@@ -187,6 +187,28 @@ fn a_new_file_at_a_path_replaces_the_old_one() {
     });
 }
 
+/// An argument that means something to other commands changes nothing; and a path that was left behind by a file of the
+/// same number is no reason to delete the new one.
+#[test]
+fn paths_are_paths_whatever_else_is_sent() {
+    on_each_database(|database| {
+        let cluster = cluster_with_paths(database);
+        let mut session = cluster.session();
+        let fid = put(&mut session, "/a/f", b"bytes", "&keys=1");
+        assert_eq!(cluster.get("/a/f"), b"bytes");
+        let left_behind = fid + 1000;
+        let sql = format!("UPDATE plugin_filepaths_paths SET fid = {left_behind} WHERE fid = {fid}");
+        database.execute(&sql);
+        let open = session.ok(&format!("create_open domain=d&key=/a/f&fid={left_behind}"));
+        http_put(&open["path"], b"new");
+        let (devid, path) = (&open["devid"], &open["path"]);
+        session.ok(&format!("create_close domain=d&key=/a/f&fid={left_behind}&devid={devid}&path={path}"));
+        assert_eq!(cluster.get("/a/f"), b"new");
+        session.ok("delete domain=d&key=/a/f&keys=1");
+        assert_eq!(session.refused("get_paths domain=d&key=/a/f"), "plugin_aborted");
+    });
+}
+
 #[test]
 fn a_deleted_file_comes_back_to_a_path() {
     on_each_database(|database| {

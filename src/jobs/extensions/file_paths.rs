@@ -130,7 +130,8 @@ impl Extension for FilePaths {
             return Ok(());
         }
         let args = query.args.all();
-        if args.flag("keys") {
+        let takes_many = matches!(query.spec.map(|spec| spec.name), Some("get_paths" | "file_info"));
+        if takes_many && args.flag("keys") {
             return translate_many(query, dmid, changed);
         }
         let Some(key) = args.nonempty("key") else { return Ok(()) };
@@ -168,6 +169,10 @@ impl Extension for FilePaths {
                 return Err(StoreError::Refused(format!("Another file has the key {}.", close.dkey)));
             }
             let Some(before) = file_paths::point(conn, close.dmid, path, close.fid)? else { return Ok(Vec::new()) };
+            // A path that was left behind by an earlier file of this number.
+            if before == close.fid {
+                return Ok(Vec::new());
+            }
             // By its key: a file that has another one by now is not the path's any more.
             let deleted = files::delete_by_key(conn, close.dmid, key_of(before).as_ref())?;
             Ok(deleted.into_iter().collect())

@@ -126,17 +126,10 @@ pub async fn delete(query: &Query<'_>) -> CommandResult {
         return Err(ErrorCode::NodelDefaultClass.into());
     }
     let dmid = find_in_database(query, &domain).await?;
-    let outcome = {
-        let class = class.clone();
-        query
-            .ctx
-            .session
-            .write(move |conn| match classes::find(conn, dmid, class.as_ref())? {
-                Some(classid) => classes::delete(conn, dmid, classid),
-                None => Ok(DeleteOutcome::Missing),
-            })
-            .await?
-    };
+    // Looked up before the transaction, as in `delete_domain`.
+    let found = query.ctx.session.read(|conn| classes::find(conn, dmid, class.as_ref()))?;
+    let classid = found.ok_or(ErrorCode::ClassNotFound)?;
+    let outcome = query.ctx.session.write(move |conn| classes::delete(conn, dmid, classid)).await?;
     match outcome {
         DeleteOutcome::Missing => return Err(ErrorCode::ClassNotFound.into()),
         DeleteOutcome::HasFiles => return Err(ErrorCode::ClassHasFiles.into()),

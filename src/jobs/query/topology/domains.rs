@@ -69,11 +69,12 @@ pub async fn create(query: &Query<'_>) -> CommandResult {
 
 pub async fn delete(query: &Query<'_>) -> CommandResult {
     let name: BString = query.args.truthy("domain").ok_or(ErrorCode::NoDomain)?.to_owned();
+    // Looked up before: on MySQL a plain reading in the transaction would fix what it sees from then on, and files that
+    // are being closed would be missed.
+    let dmid = find_in_database(query, &name).await?;
     let outcome = {
-        let name = name.clone();
         let steps = query.ctx.extensions.with_delete_domain();
         let deleted = query.ctx.session.write(move |conn| {
-            let Some(dmid) = domains::find(conn, name.as_ref())? else { return Ok(DeleteOutcome::Missing) };
             let outcome = domains::delete(conn, dmid)?;
             if outcome == DeleteOutcome::Deleted {
                 for step in &steps {
