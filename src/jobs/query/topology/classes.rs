@@ -4,7 +4,7 @@ use super::domains::find_in_database;
 use crate::cluster::checksum::HashType;
 use crate::jobs::query::Query;
 use crate::jobs::query::error::{CommandError, CommandResult};
-use crate::jobs::query::spec::{CommandSpec, Group, Origin, flag, number, pair, text};
+use crate::jobs::query::spec::{Argument, CommandSpec, Group, Origin, Pair, flag, number, pair, text};
 use crate::policy;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
@@ -12,19 +12,23 @@ use crate::store::classes::{self, ClassFields};
 use crate::store::{DeleteOutcome, StoreError};
 use bstr::{BString, ByteSlice};
 
+/// Of `create_class` and `update_class`.
+const ARGUMENTS: &[Argument] = &[
+    text("domain", "Name of the domain.").required(),
+    text("class", "Name of the class.").required(),
+    number("mindevcount", "Copies wanted, 1 to 255.").required(),
+    text("replpolicy", "Replication policy, for example `MultipleHosts(3)`; one that is set is never erased."),
+    text("hashtype", "`MD5`, `SHA-1` or `NONE`."),
+    flag("update", "Change the class, as `update_class`."),
+];
+const REPLY: &[Pair] = &[pair("domain", "Domain."), pair("class", "Class."), pair("mindevcount", "Copies wanted.")];
+
 pub const CREATE_CLASS: CommandSpec = CommandSpec {
     name: "create_class",
     group: Group::Topology,
     summary: "Makes a class in a domain.",
-    arguments: &[
-        text("domain", "Name of the domain.").required(),
-        text("class", "Name of the class.").required(),
-        number("mindevcount", "Copies wanted, 1 to 255.").required(),
-        text("replpolicy", "Replication policy, for example `MultipleHosts(3)`; one that is set is never erased."),
-        text("hashtype", "`MD5`, `SHA-1` or `NONE`."),
-        flag("update", "Change the class, as `update_class`."),
-    ],
-    reply: &[pair("domain", "Domain."), pair("class", "Class."), pair("mindevcount", "Copies wanted.")],
+    arguments: ARGUMENTS,
+    reply: REPLY,
     errors: &[
         ErrorCode::NoDomain,
         ErrorCode::NoClass,
@@ -44,15 +48,8 @@ pub const UPDATE_CLASS: CommandSpec = CommandSpec {
     name: "update_class",
     group: Group::Topology,
     summary: "Changes a class; makes the class `default` if it is not stored yet.",
-    arguments: &[
-        text("domain", "Name of the domain.").required(),
-        text("class", "Name of the class.").required(),
-        number("mindevcount", "Copies wanted, 1 to 255.").required(),
-        text("replpolicy", "Replication policy, for example `MultipleHosts(3)`; one that is set is never erased."),
-        text("hashtype", "`MD5`, `SHA-1` or `NONE`."),
-        flag("update", "Change the class, as `update_class`."),
-    ],
-    reply: &[pair("domain", "Domain."), pair("class", "Class."), pair("mindevcount", "Copies wanted.")],
+    arguments: ARGUMENTS,
+    reply: REPLY,
     errors: &[
         ErrorCode::NoDomain,
         ErrorCode::NoClass,
