@@ -50,6 +50,8 @@ pub struct Metrics {
     pub times_out_of_qworkers: Counter,
     pub replicate: JobMetrics,
     pub delete: JobMetrics,
+    pub fsck: JobMetrics,
+    pub rebalance: JobMetrics,
     /// Copies made.
     pub files_replicated: Counter,
     /// Copies removed from nodes.
@@ -68,8 +70,8 @@ pub struct Metrics {
 
 impl Metrics {
     /// The queues of background work, by name.
-    pub fn queues(&self) -> [(&'static str, &JobMetrics); 2] {
-        [("delete", &self.delete), ("replicate", &self.replicate)]
+    pub fn queues(&self) -> [(&'static str, &JobMetrics); 4] {
+        [("delete", &self.delete), ("fsck", &self.fsck), ("rebalance", &self.rebalance), ("replicate", &self.replicate)]
     }
 }
 

@@ -294,6 +294,7 @@ on_every_database!(
     c75_c76_wake_all,
     c77_enqueue_deletion,
     todo_rows,
+    todo_claims_are_of_one_kind,
     set_class_enqueues,
     locate_finds_file_and_devices,
     c79_c80_c81_server_settings,
@@ -874,7 +875,7 @@ async fn c67_c68_claim(f: &Fixture) {
         now + 60
     ))
     .await;
-    assert_eq!(f.get(queues::due), queues::Due { replicate: true, delete: false });
+    assert_eq!(f.get(queues::due), queues::Due { replicate: true, ..queues::Due::default() });
     let claimed = f.session.claim_replicate(10).await.expect("a claim");
     assert_eq!(claimed.iter().map(|todo| todo.fid.0).collect::<Vec<_>>(), [2, 1]);
     assert_eq!(claimed[1].failcount, 2);
@@ -967,6 +968,33 @@ async fn todo_rows(f: &Fixture) {
     let row = f.get(|conn| queues::todo::find(conn, Fid(11), queues::todo::REBALANCE)).expect("a row");
     assert_eq!((row.devid, row.nexttry, row.failcount, row.arg.as_deref()), (Some(DevId(3)), 5, 1, Some("4,5")));
     assert_eq!(f.get(|conn| queues::todo::find(conn, Fid(11), queues::todo::FSCK)), None);
+}
+
+/// A fid that is queued for fsck and for rebalance: a claim of the one leaves the other as it is (W17).
+async fn todo_claims_are_of_one_kind(f: &Fixture) {
+    let now = f.now();
+    f.sql(
+        "INSERT INTO file_to_queue (fid, devid, type, nexttry, failcount, flags, arg) \
+           VALUES (11, NULL, 1, 5, 2, 0, NULL), (11, 3, 2, 6, 0, 0, '4,5')",
+    )
+    .await;
+    assert_eq!(f.get(queues::due), queues::Due { fsck: true, rebalance: true, ..queues::Due::default() });
+    let fsck = f.session.claim_fsck(10).await.expect("a claim");
+    assert_eq!(fsck.iter().map(|todo| (todo.fid, todo.failcount)).collect::<Vec<_>>(), [(Fid(11), 2)]);
+    assert!((fsck[0].nexttry - now - 1000).abs() <= 2, "{fsck:?}");
+    assert_eq!(f.get(queues::due), queues::Due { rebalance: true, ..queues::Due::default() });
+    let moves = f.session.claim_rebalance(10).await.expect("a claim");
+    assert_eq!(
+        moves.iter().map(|todo| (todo.devid, todo.arg.as_deref())).collect::<Vec<_>>(),
+        [(Some(DevId(3)), Some("4,5"))]
+    );
+    assert_eq!(f.get(queues::due), queues::Due::default());
+    let claimed_nexttry = fsck[0].nexttry;
+    assert!(f.done(move |conn| queues::todo::release(conn, Fid(11), queues::todo::FSCK, claimed_nexttry)).await);
+    assert_eq!(f.get(queues::due), queues::Due { fsck: true, ..queues::Due::default() });
+    assert_eq!(f.get(|conn| queues::todo::count(conn, queues::todo::REBALANCE)), 1);
+    assert_eq!(f.done(|conn| queues::todo::finish(conn, &[Fid(11)], queues::todo::REBALANCE)).await, 1);
+    f.has("file_to_queue WHERE type = 1");
 }
 
 async fn set_class_enqueues(f: &Fixture) {

@@ -4,7 +4,10 @@
 
 use super::connection::{Backend, StoreConnection};
 use super::error::{StoreError, StoreResult};
-use super::queues::{self, delete::DeleteTodo, replicate::ReplicateTodo};
+use super::queues;
+use super::queues::delete::DeleteTodo;
+use super::queues::replicate::ReplicateTodo;
+use super::queues::todo::{FsckTodo, RebalanceTodo};
 use super::store_handle::{StoreShared, writer_vanished};
 use crate::ids::Fid;
 use diesel::Connection;
@@ -137,6 +140,22 @@ impl Session {
     /// Those of [`Session::write`].
     pub async fn claim_delete(&self, limit: i64) -> StoreResult<Vec<DeleteTodo>> {
         self.claim("mfsd:file_to_delete2", move |conn| queues::delete::claim(conn, limit)).await
+    }
+
+    /// Claims due fids of fsck, as [`Session::claim_replicate`] does.
+    ///
+    /// # Errors
+    /// Those of [`Session::write`].
+    pub async fn claim_fsck(&self, limit: i64) -> StoreResult<Vec<FsckTodo>> {
+        self.claim("mfsd:file_to_queue", move |conn| queues::todo::claim_fsck(conn, limit)).await
+    }
+
+    /// Claims copies that are to move, as [`Session::claim_replicate`] does.
+    ///
+    /// # Errors
+    /// Those of [`Session::write`].
+    pub async fn claim_rebalance(&self, limit: i64) -> StoreResult<Vec<RebalanceTodo>> {
+        self.claim("mfsd:file_to_queue", move |conn| queues::todo::claim_rebalance(conn, limit)).await
     }
 
     /// On MySQL claims are made one at a time, under the lock that the reference uses.

@@ -3,19 +3,19 @@
 //! It asks the job master for as many rows as it has room for and never holds more, so that what waits, waits in one
 //! place. A row whose work fails or panics stays as claimed in the database and comes back by itself.
 
-use super::job_master::{JobMaster, TakeWork};
+use super::desk::{ClaimedRow, TakeWork};
+use super::job_master::JobMaster;
 use super::pool::Roster;
 use super::query_worker::OpenContext;
 use super::seat::{Heartbeat, Retire, Seat};
 use crate::ids::Fid;
-use crate::job_kind::JobKind;
 use crate::jobs::context::JobContext;
 use crate::jobs::{delete, replicate};
 use crate::store::StoreResult;
 use crate::store::queues::delete::DeleteTodo;
 use crate::store::queues::replicate::ReplicateTodo;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
-use futures::future::LocalBoxFuture;
+use futures::future::{LocalBoxFuture, join_all};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use slog::Logger;
@@ -25,28 +25,58 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
-/// A kind of background work over claimed rows.
-pub trait Job: Sized + Unpin + 'static {
+/// Background work over the rows of one queue.
+pub(super) trait Job: Sized + Unpin + 'static {
     /// One claimed row.
-    type Todo: Send + 'static;
-    const KIND: JobKind;
+    type Todo: ClaimedRow;
+    /// Rows that are carried out together, where that saves something.
+    const BATCH_MAX: usize = 1;
 
     fn fid(todo: &Self::Todo) -> Fid;
     /// Rows that one worker carries out at the same time.
     fn in_flight_max(ctx: &JobContext) -> usize;
-    fn run<'a>(ctx: &'a JobContext, todo: &'a Self::Todo) -> LocalBoxFuture<'a, StoreResult<()>>;
-    /// Work of this kind that comes from no queue, done between the rows; gives the pause until the next time.
+    /// Carries out one batch. Rows that are not settled stay as claimed.
+    fn run<'a>(ctx: &'a JobContext, todos: &'a [Self::Todo]) -> LocalBoxFuture<'a, StoreResult<()>>;
+}
+
+/// What a kind of worker does: one job or several side by side, and what comes from no queue.
+pub(super) trait Work: Unpin + 'static {
+    /// Works until told to retire, then finishes what is in hand.
+    fn rounds(hands: Hands) -> LocalBoxFuture<'static, ()>;
+    /// Work that comes from no queue, done between the rows; gives the pause until the next time.
     fn upkeep(_ctx: &JobContext) -> Option<(Duration, LocalBoxFuture<'_, StoreResult<()>>)> {
         None
     }
 }
 
+/// What the rounds of a worker need.
+#[derive(Clone)]
+pub(super) struct Hands {
+    context: Rc<JobContext>,
+    master: Roster<JobMaster>,
+    retire: watch::Receiver<bool>,
+}
+
+/// Rows that share nothing, side by side to the end of each; the first error.
+fn each<'a, T: 'a>(
+    rows: impl Iterator<Item = impl Future<Output = StoreResult<T>> + 'a> + 'a,
+) -> LocalBoxFuture<'a, StoreResult<()>> {
+    join_all(rows).map(|outcomes| outcomes.into_iter().try_for_each(|outcome| outcome.map(drop))).boxed_local()
+}
+
 /// Replication of files.
-pub struct ReplicateJob;
+pub(super) struct ReplicateWork;
+
+impl Work for ReplicateWork {
+    fn rounds(hands: Hands) -> LocalBoxFuture<'static, ()> {
+        work_rounds::<ReplicateJob>(hands).boxed_local()
+    }
+}
+
+struct ReplicateJob;
 
 impl Job for ReplicateJob {
     type Todo = ReplicateTodo;
-    const KIND: JobKind = JobKind::Replicate;
 
     fn fid(todo: &ReplicateTodo) -> Fid {
         todo.fid
@@ -56,28 +86,17 @@ impl Job for ReplicateJob {
         ctx.settings.jobs.copies_in_flight_per_worker
     }
 
-    fn run<'a>(ctx: &'a JobContext, todo: &'a ReplicateTodo) -> LocalBoxFuture<'a, StoreResult<()>> {
-        replicate::run(ctx, todo).map(|outcome| outcome.map(drop)).boxed_local()
+    fn run<'a>(ctx: &'a JobContext, todos: &'a [ReplicateTodo]) -> LocalBoxFuture<'a, StoreResult<()>> {
+        each(todos.iter().map(|todo| replicate::run(ctx, todo)))
     }
 }
 
 /// Deletion of files, and of uploads that were never closed.
-pub struct DeleteJob;
+pub(super) struct DeleteWork;
 
-impl Job for DeleteJob {
-    type Todo = DeleteTodo;
-    const KIND: JobKind = JobKind::Delete;
-
-    fn fid(todo: &DeleteTodo) -> Fid {
-        todo.fid
-    }
-
-    fn in_flight_max(ctx: &JobContext) -> usize {
-        ctx.settings.jobs.deletes_in_flight_per_worker
-    }
-
-    fn run<'a>(ctx: &'a JobContext, todo: &'a DeleteTodo) -> LocalBoxFuture<'a, StoreResult<()>> {
-        delete::run(ctx, todo).map(|outcome| outcome.map(drop)).boxed_local()
+impl Work for DeleteWork {
+    fn rounds(hands: Hands) -> LocalBoxFuture<'static, ()> {
+        work_rounds::<DeleteJob>(hands).boxed_local()
     }
 
     fn upkeep(ctx: &JobContext) -> Option<(Duration, LocalBoxFuture<'_, StoreResult<()>>)> {
@@ -91,26 +110,41 @@ impl Job for DeleteJob {
     }
 }
 
+struct DeleteJob;
+
+impl Job for DeleteJob {
+    type Todo = DeleteTodo;
+
+    fn fid(todo: &DeleteTodo) -> Fid {
+        todo.fid
+    }
+
+    fn in_flight_max(ctx: &JobContext) -> usize {
+        ctx.settings.jobs.deletes_in_flight_per_worker
+    }
+
+    fn run<'a>(ctx: &'a JobContext, todos: &'a [DeleteTodo]) -> LocalBoxFuture<'a, StoreResult<()>> {
+        each(todos.iter().map(|todo| delete::run(ctx, todo)))
+    }
+}
+
 /// The actor.
-pub struct JobWorker<J: Job> {
+pub(super) struct JobWorker<W: Work> {
     seat: Seat,
     open: OpenContext,
     master: Roster<JobMaster>,
     retire: watch::Sender<bool>,
     log: Logger,
-    job: PhantomData<J>,
+    work: PhantomData<W>,
 }
 
-impl<J: Job> JobWorker<J> {
+impl<W: Work> JobWorker<W> {
     pub fn new(seat: Seat, open: OpenContext, master: Roster<JobMaster>, log: Logger) -> Self {
-        Self { seat, open, master, retire: watch::Sender::new(false), log, job: PhantomData }
+        Self { seat, open, master, retire: watch::Sender::new(false), log, work: PhantomData }
     }
 }
 
-impl<J: Job> Actor for JobWorker<J>
-where
-    JobMaster: Handler<TakeWork<J::Todo>>,
-{
+impl<W: Work> Actor for JobWorker<W> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
@@ -123,18 +157,15 @@ where
                 return;
             }
         };
-        if J::upkeep(&context).is_some() {
-            ctx.spawn(keep_up::<J>(context.clone(), self.retire.subscribe()).into_actor(self));
+        if W::upkeep(&context).is_some() {
+            ctx.spawn(keep_up::<W>(context.clone(), self.retire.subscribe()).into_actor(self));
         }
-        let rounds = work_rounds::<J>(context, self.master.clone(), self.retire.subscribe());
-        ctx.spawn(rounds.into_actor(self).map(|(), _worker, ctx: &mut Context<Self>| ctx.stop()));
+        let hands = Hands { context, master: self.master.clone(), retire: self.retire.subscribe() };
+        ctx.spawn(W::rounds(hands).into_actor(self).map(|(), _worker, ctx: &mut Context<Self>| ctx.stop()));
     }
 }
 
-impl<J: Job> Handler<Heartbeat> for JobWorker<J>
-where
-    JobMaster: Handler<TakeWork<J::Todo>>,
-{
+impl<W: Work> Handler<Heartbeat> for JobWorker<W> {
     type Result = ();
 
     fn handle(&mut self, _: Heartbeat, _ctx: &mut Self::Context) {
@@ -142,10 +173,7 @@ where
     }
 }
 
-impl<J: Job> Handler<Retire> for JobWorker<J>
-where
-    JobMaster: Handler<TakeWork<J::Todo>>,
-{
+impl<W: Work> Handler<Retire> for JobWorker<W> {
     type Result = ();
 
     fn handle(&mut self, _: Retire, _ctx: &mut Self::Context) {
@@ -154,47 +182,49 @@ where
 }
 
 /// Takes rows and carries them out until told to retire; then finishes those in hand.
-async fn work_rounds<J: Job>(context: Rc<JobContext>, master: Roster<JobMaster>, mut retire: watch::Receiver<bool>)
-where
-    JobMaster: Handler<TakeWork<J::Todo>>,
-{
+async fn work_rounds<J: Job>(hands: Hands) {
+    let Hands { context, master, mut retire } = hands;
     let in_flight_max = J::in_flight_max(&context);
+    let mut rows_in_hand = 0;
     let mut in_hand = FuturesUnordered::new();
     let mut wanted: Option<oneshot::Receiver<Vec<J::Todo>>> = None;
     loop {
-        let room = in_flight_max - in_hand.len();
-        if wanted.is_none() && room > 0 {
+        let room = in_flight_max - rows_in_hand;
+        // Asked for when there is room for a whole batch: else rows would trickle in as batches of one.
+        if wanted.is_none() && room >= J::BATCH_MAX.min(in_flight_max) {
             wanted = ask::<J>(&context, &master, room);
         }
         tokio::select! {
             todos = receive(&mut wanted) => {
                 wanted = None;
-                for todo in todos {
-                    in_hand.push(run_guarded::<J>(context.clone(), todo));
-                }
+                rows_in_hand += todos.len();
+                in_hand.extend(batches::<J>(todos).map(|batch| run_guarded::<J>(context.clone(), batch)));
             }
-            Some(()) = in_hand.next(), if !in_hand.is_empty() => {}
+            Some(rows) = in_hand.next(), if !in_hand.is_empty() => rows_in_hand -= rows,
             _ = retire.wait_for(|&retire| retire) => break,
         }
     }
     // Rows that arrived meanwhile are in hand as well; what is in hand is finished.
     if let Some(mut wanted) = wanted {
         wanted.close();
-        for todo in wanted.try_recv().unwrap_or_default() {
-            in_hand.push(run_guarded::<J>(context.clone(), todo));
-        }
+        let todos = wanted.try_recv().unwrap_or_default();
+        in_hand.extend(batches::<J>(todos).map(|batch| run_guarded::<J>(context.clone(), batch)));
     }
     while in_hand.next().await.is_some() {}
+}
+
+fn batches<J: Job>(todos: Vec<J::Todo>) -> impl Iterator<Item = Vec<J::Todo>> {
+    let mut rest = todos.into_iter();
+    std::iter::from_fn(move || {
+        Some(rest.by_ref().take(J::BATCH_MAX).collect()).filter(|batch: &Vec<_>| !batch.is_empty())
+    })
 }
 
 fn ask<J: Job>(
     context: &JobContext,
     master: &Roster<JobMaster>,
     rows_max: usize,
-) -> Option<oneshot::Receiver<Vec<J::Todo>>>
-where
-    JobMaster: Handler<TakeWork<J::Todo>>,
-{
+) -> Option<oneshot::Receiver<Vec<J::Todo>>> {
     let (reply, todos) = oneshot::channel();
     let master = master.borrow().first()?.addr.clone();
     match master.try_send(TakeWork { rows_max, reply }) {
@@ -218,19 +248,21 @@ async fn receive<T>(wanted: &mut Option<oneshot::Receiver<Vec<T>>>) -> Vec<T> {
     Vec::new()
 }
 
-async fn run_guarded<J: Job>(context: Rc<JobContext>, todo: J::Todo) {
-    let fid = J::fid(&todo);
-    match AssertUnwindSafe(J::run(&context, &todo)).catch_unwind().await {
+/// Carries out a batch, whatever happens; how many rows it had.
+async fn run_guarded<J: Job>(context: Rc<JobContext>, todos: Vec<J::Todo>) -> usize {
+    let fids = || todos.iter().map(|todo| J::fid(todo).to_string()).collect::<Vec<_>>().join(",");
+    match AssertUnwindSafe(J::run(&context, &todos)).catch_unwind().await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => slog::error!(context.log, "job failed; its row comes back when its claim runs out";
-            "fid" => fid, "error" => %error),
-        Err(_panic) => slog::crit!(context.log, "job panicked; its row comes back when its claim runs out";
-            "fid" => fid),
+        Ok(Err(error)) => slog::error!(context.log, "job failed; its rows come back when their claim runs out";
+            "fids" => fids(), "error" => %error),
+        Err(_panic) => slog::crit!(context.log, "job panicked; its rows come back when their claim runs out";
+            "fids" => fids()),
     }
+    todos.len()
 }
 
-async fn keep_up<J: Job>(context: Rc<JobContext>, mut retire: watch::Receiver<bool>) {
-    while let Some((pause, upkeep)) = J::upkeep(&context) {
+async fn keep_up<W: Work>(context: Rc<JobContext>, mut retire: watch::Receiver<bool>) {
+    while let Some((pause, upkeep)) = W::upkeep(&context) {
         if let Err(error) = upkeep.await {
             slog::error!(context.log, "upkeep failed"; "error" => %error);
         }

@@ -13,6 +13,7 @@
 pub mod admin;
 pub mod batch;
 pub mod connection;
+pub mod desk;
 pub mod hand_over;
 pub mod job_master;
 pub mod job_worker;

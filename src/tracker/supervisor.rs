@@ -4,7 +4,7 @@
 //! start the pools. Stopping is a list of steps, each with a deadline.
 
 use super::job_master::JobMaster;
-use super::job_worker::{DeleteJob, JobWorker, ReplicateJob};
+use super::job_worker::{DeleteWork, JobWorker, ReplicateWork};
 use super::listener::{ClientListener, ListenerConfig, StopListening};
 use super::monitor::{Monitor, MonitorJustRan};
 use super::pool::{Drain, GetReport, PoolConfig, PoolReport, Roster, SetDesired, WORKERS_MAX, WorkerPool};
@@ -172,11 +172,10 @@ impl Supervisor {
         };
         self.monitor = Some(self.start_pool(JobKind::Monitor, monitor));
 
-        let master_log = log.clone();
+        let (master_open, master_log) = (open.clone(), log.clone());
         let job_master = self.start_pool(JobKind::JobMaster, move |seat: Seat| {
-            let (store, settings, view) = (store.clone(), settings.clone(), view.clone());
             let log = seat.logger(&master_log);
-            JobMaster::new(seat, store, settings, view, &metrics, log)
+            JobMaster::new(seat, master_open.clone(), &metrics, log)
         });
         self.job_master = Some(job_master.clone());
 
@@ -188,11 +187,11 @@ impl Supervisor {
         let (replicate_open, replicate_log, replicate_master) = (open.clone(), log.clone(), job_master.clone());
         self.start_pool(JobKind::Replicate, move |seat: Seat| {
             let log = seat.logger(&replicate_log);
-            JobWorker::<ReplicateJob>::new(seat, replicate_open.clone(), replicate_master.clone(), log)
+            JobWorker::<ReplicateWork>::new(seat, replicate_open.clone(), replicate_master.clone(), log)
         });
         self.start_pool(JobKind::Delete, move |seat: Seat| {
             let log = seat.logger(&log);
-            JobWorker::<DeleteJob>::new(seat, open.clone(), job_master.clone(), log)
+            JobWorker::<DeleteWork>::new(seat, open.clone(), job_master.clone(), log)
         });
 
         self.start_listener(workers, ctx);

@@ -7,8 +7,8 @@ pub mod todo;
 
 use super::connection::StoreConnection;
 use super::error::StoreResult;
-use super::schema::{file_to_delete2, file_to_replicate};
-use super::types::NOW;
+use super::schema::{file_to_delete2, file_to_queue, file_to_replicate};
+use super::types::{Int, NOW};
 use diesel::dsl::exists;
 use diesel::prelude::*;
 
@@ -26,25 +26,33 @@ pub const FAILCOUNT_MAX: i64 = 255;
 pub struct Due {
     pub replicate: bool,
     pub delete: bool,
+    pub fsck: bool,
+    pub rebalance: bool,
 }
 
 /// Looks at all queues in one round trip, without a lock.
 pub fn due(conn: &mut StoreConnection) -> StoreResult<Due> {
+    let due_of = |kind: i64| {
+        file_to_queue::table.filter(file_to_queue::kind.eq(Int(kind))).filter(file_to_queue::nexttry.le(NOW))
+    };
     let query = diesel::select((
         exists(file_to_replicate::table.filter(file_to_replicate::nexttry.le(NOW))),
         exists(file_to_delete2::table.filter(file_to_delete2::nexttry.le(NOW))),
+        exists(due_of(todo::FSCK)),
+        exists(due_of(todo::REBALANCE)),
     ));
-    let (replicate, delete) = each!(conn, c => query.get_result(c))?;
-    Ok(Due { replicate, delete })
+    let (replicate, delete, fsck, rebalance) = each!(conn, c => query.get_result(c))?;
+    Ok(Due { replicate, delete, fsck, rebalance })
 }
 
 /// Claims due rows of a queue: the soonest first, each pushed ahead in the same transaction that chose it. Trackers that
 /// claim at the same time get different rows: SQLite has one writer, PostgreSQL skips rows that another one is
-/// claiming, and on MySQL the caller holds the queue's lock.
+/// claiming, and on MySQL the caller holds the queue's lock. `$of` limits it to rows of one kind (W17).
 macro_rules! claim {
-    ($conn:expr, $table:ident, $columns:expr, $row:ty, $limit:expr) => {{
+    ($conn:expr, $table:ident, $columns:expr, $row:ty, $limit:expr $(, $of:expr)?) => {{
         let query = $table::table
             .filter($table::nexttry.le($crate::store::types::NOW))
+            $(.filter($of))?
             .select($columns)
             .order($table::nexttry)
             .limit($limit);
@@ -57,7 +65,7 @@ macro_rules! claim {
         };
         let fids: Vec<Fid> = rows.iter().map(|row| row.fid).collect();
         if let Some(first) = rows.first() {
-            let claimed = $table::table.filter($table::fid.eq_any(fids));
+            let claimed = $table::table.filter($table::fid.eq_any(fids))$(.filter($of))?;
             let until = $crate::store::types::Int(first.nexttry);
             each!(&mut *$conn, c => diesel::update(claimed).set($table::nexttry.eq(until)).execute(c))?;
         }

@@ -1,10 +1,11 @@
 //! Queue `file_to_queue`: what fsck and rebalance have to look at. One fid may be in it once for each kind.
 
+use super::{CLAIM_SECS, claim};
 use crate::ids::{DevId, Fid};
 use crate::store::connection::StoreConnection;
 use crate::store::error::StoreResult;
 use crate::store::schema::file_to_queue;
-use crate::store::types::Int;
+use crate::store::types::{Int, NowPlus};
 use diesel::prelude::*;
 
 /// `file_to_queue.type` of fsck.
@@ -24,6 +25,60 @@ pub struct TodoRow {
     pub failcount: i64,
     pub flags: i64,
     pub arg: Option<String>,
+}
+
+/// A claimed row of fsck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Queryable)]
+pub struct FsckTodo {
+    pub fid: Fid,
+    /// What the claim wrote: when the row comes up again if nobody finishes it.
+    pub nexttry: i64,
+    pub failcount: i64,
+}
+
+/// A claimed row of rebalance: a copy that is to move.
+#[derive(Clone, Debug, PartialEq, Eq, Queryable)]
+pub struct RebalanceTodo {
+    pub fid: Fid,
+    /// What the claim wrote: when the row comes up again if nobody finishes it.
+    pub nexttry: i64,
+    /// The device that is to lose its copy.
+    pub devid: Option<DevId>,
+    /// The devices it may go to, as ids joined by commas; nothing for any.
+    pub arg: Option<String>,
+}
+
+/// Claims due rows of fsck; call it through `Session::claim_fsck`.
+pub(in crate::store) fn claim_fsck(conn: &mut StoreConnection, limit: i64) -> StoreResult<Vec<FsckTodo>> {
+    let columns = (file_to_queue::fid, NowPlus(CLAIM_SECS), file_to_queue::failcount);
+    Ok(claim!(conn, file_to_queue, columns, FsckTodo, limit, file_to_queue::kind.eq(Int(FSCK))))
+}
+
+/// Claims due rows of rebalance; call it through `Session::claim_rebalance`.
+pub(in crate::store) fn claim_rebalance(conn: &mut StoreConnection, limit: i64) -> StoreResult<Vec<RebalanceTodo>> {
+    let columns = (file_to_queue::fid, NowPlus(CLAIM_SECS), file_to_queue::devid, file_to_queue::arg);
+    Ok(claim!(conn, file_to_queue, columns, RebalanceTodo, limit, file_to_queue::kind.eq(Int(REBALANCE))))
+}
+
+/// Deletes the rows of these fids and this kind; how many there were.
+pub fn finish(conn: &mut StoreConnection, fids: &[Fid], kind: i64) -> StoreResult<usize> {
+    let rows = file_to_queue::table.filter(file_to_queue::fid.eq_any(fids)).filter(file_to_queue::kind.eq(Int(kind)));
+    Ok(each!(conn, c => diesel::delete(rows).execute(c))?)
+}
+
+/// Gives back a claimed row that nobody began with: it is due again. One that somebody has touched since stays as it is.
+pub fn release(conn: &mut StoreConnection, fid: Fid, kind: i64, claimed_nexttry: i64) -> StoreResult<bool> {
+    let row = file_to_queue::table
+        .filter(file_to_queue::fid.eq(fid))
+        .filter(file_to_queue::kind.eq(Int(kind)))
+        .filter(file_to_queue::nexttry.eq(Int(claimed_nexttry)));
+    Ok(each!(conn, c => diesel::update(row).set(file_to_queue::nexttry.eq(Int(0))).execute(c))? > 0)
+}
+
+/// How many rows of a kind there are, the claimed ones included.
+pub fn count(conn: &mut StoreConnection, kind: i64) -> StoreResult<i64> {
+    let rows = file_to_queue::table.filter(file_to_queue::kind.eq(Int(kind))).count();
+    Ok(each!(conn, c => rows.get_result(c))?)
 }
 
 /// Puts a fid into the queue, due at once; a row that is there already becomes due at once.
