@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod database;
 pub mod fake_node;
 pub mod memcached;
+pub mod nginx;
 pub mod process;
 pub mod session;
 
