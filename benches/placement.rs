@@ -2,11 +2,8 @@
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use mogilefs::clock::chance_from_seed;
-use mogilefs::cluster::ClusterSnapshot;
-use mogilefs::cluster::device::Device;
-use mogilefs::cluster::device_state::{DeviceStatus, HostStatus, ObservedDevice, ObservedHost};
-use mogilefs::cluster::host::Host;
 use mogilefs::cluster::placement::{devices_for_new_file, order_for_reading, spread_over_hosts};
+use mogilefs::cluster::{ClusterSnapshot, fixture};
 use mogilefs::ids::{DevId, HostId};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -15,33 +12,10 @@ use std::sync::Arc;
 fn cluster(devices: i64) -> ClusterSnapshot {
     let mut snapshot = ClusterSnapshot::default();
     for number in 1..=devices {
-        let hostid = HostId((number - 1) / 10 + 1);
-        let host = Host {
-            hostid,
-            name: format!("h{hostid}"),
-            status: Some(HostStatus::Alive),
-            ip: format!("10.0.0.{hostid}"),
-            http_port: 7500,
-            http_get_port: None,
-            altip: None,
-            altmask_text: None,
-            altmask: None,
-            observed: Some(ObservedHost::Reachable),
-        };
-        snapshot.hosts.insert(hostid, Arc::new(host));
-        let device = Device {
-            devid: DevId(number),
-            hostid,
-            status: DeviceStatus::Alive,
-            weight: Some(100),
-            mb_total: Some(4_000_000),
-            mb_used: Some(number * 37 % 3_500_000),
-            mb_asof: None,
-            observed: Some(ObservedDevice::Writeable),
-            utilization: None,
-            reject_bad_md5: Some(true),
-            wait: None,
-        };
+        let hostid = (number - 1) / 10 + 1;
+        let mut device = fixture::device(number, hostid);
+        (device.mb_total, device.mb_used) = (Some(4_000_000), Some(number * 37 % 3_500_000));
+        snapshot.hosts.insert(HostId(hostid), Arc::new(fixture::host(hostid)));
         snapshot.devices.insert(DevId(number), Arc::new(device));
     }
     snapshot

@@ -98,6 +98,7 @@ pub struct JobSettings {
     pub poll_interval_ms: u64,
     pub copies_in_flight_per_worker: usize,
     pub deletes_in_flight_per_worker: usize,
+    pub rebalance_ignore_missing: bool,
     pub tempfile_max_age_secs: i64,
     pub tempfile_interval_ms: u64,
 }

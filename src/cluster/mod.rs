@@ -7,6 +7,8 @@ pub mod devfid;
 pub mod device;
 pub mod device_state;
 pub mod domain;
+#[doc(hidden)]
+pub mod fixture;
 pub mod host;
 pub mod netmask;
 pub mod placement;

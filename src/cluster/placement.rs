@@ -153,9 +153,7 @@ fn read_weight(view: &DeviceView<'_>) -> f64 {
 mod tests {
     use super::*;
     use crate::clock::chance_from_seed;
-    use crate::cluster::device::Device;
-    use crate::cluster::device_state::{HostStatus, ObservedDevice, ObservedHost};
-    use crate::cluster::host::Host;
+    use crate::cluster::fixture::{self, device_mut};
     use std::sync::Arc;
 
     /// Hosts with their devices' used MiB of 1000.
@@ -163,43 +161,15 @@ mod tests {
         let mut snapshot = ClusterSnapshot::default();
         let mut devid = 0;
         for (hostid, devices) in (1..).zip(hosts) {
-            let hostid = HostId(hostid);
-            let host = Host {
-                hostid,
-                name: format!("h{hostid}"),
-                status: Some(HostStatus::Alive),
-                ip: format!("10.0.0.{hostid}"),
-                http_port: 7500,
-                http_get_port: None,
-                altip: None,
-                altmask_text: None,
-                altmask: None,
-                observed: Some(ObservedHost::Reachable),
-            };
-            snapshot.hosts.insert(hostid, Arc::new(host));
+            snapshot.hosts.insert(HostId(hostid), Arc::new(fixture::host(hostid)));
             for &used in *devices {
                 devid += 1;
-                let device = Device {
-                    devid: DevId(devid),
-                    hostid,
-                    status: DeviceStatus::Alive,
-                    weight: Some(100),
-                    mb_total: Some(1000),
-                    mb_used: Some(used),
-                    mb_asof: None,
-                    observed: Some(ObservedDevice::Writeable),
-                    utilization: None,
-                    reject_bad_md5: None,
-                    wait: None,
-                };
+                let mut device = fixture::device(devid, hostid);
+                device.mb_used = Some(used);
                 snapshot.devices.insert(DevId(devid), Arc::new(device));
             }
         }
         snapshot
-    }
-
-    fn change(snapshot: &mut ClusterSnapshot, devid: i64, change: impl FnOnce(&mut Device)) {
-        change(Arc::make_mut(snapshot.devices.get_mut(&DevId(devid)).expect("known")));
     }
 
     fn first_share(draws: usize, wanted: DevId, mut draw: impl FnMut() -> Vec<DevId>) -> f64 {
@@ -232,7 +202,7 @@ mod tests {
         let mut chance = chance_from_seed(3);
         assert_eq!(devices_for_new_file(&snapshot, Some(900 * BYTES_PER_MIB), 0, &mut chance), []);
         assert_eq!(devices_for_new_file(&snapshot, Some(900 * BYTES_PER_MIB - 1), 0, &mut chance).len(), 2);
-        change(&mut snapshot, 1, |device| device.mb_used = None);
+        device_mut(&mut snapshot, 1).mb_used = None;
         assert_eq!(devices_for_new_file(&snapshot, None, 0, &mut chance), [DevId(2)]);
     }
 
@@ -258,12 +228,14 @@ mod tests {
         let mut snapshot = snapshot(&[&[0], &[0]]);
         let devids = [DevId(1), DevId(2), DevId(9)];
         let mut chance = chance_from_seed(5);
-        change(&mut snapshot, 1, |device| device.utilization = Some("95".to_owned()));
-        change(&mut snapshot, 2, |device| device.utilization = Some("5.00".to_owned()));
+        device_mut(&mut snapshot, 1).utilization = Some("95".to_owned());
+        device_mut(&mut snapshot, 2).utilization = Some("5.00".to_owned());
         let share = first_share(5000, DevId(2), || order_for_reading(&snapshot, &devids, &mut chance));
         assert!((0.90..0.96).contains(&share), "{share}");
-        change(&mut snapshot, 1, |device| (device.utilization, device.weight) = (None, Some(0)));
-        change(&mut snapshot, 2, |device| (device.utilization, device.weight) = (Some("-".to_owned()), None));
+        let device = device_mut(&mut snapshot, 1);
+        (device.utilization, device.weight) = (None, Some(0));
+        let device = device_mut(&mut snapshot, 2);
+        (device.utilization, device.weight) = (Some("-".to_owned()), None);
         let share = first_share(5000, DevId(2), || order_for_reading(&snapshot, &devids, &mut chance));
         assert!((0.47..0.53).contains(&share), "{share}");
     }

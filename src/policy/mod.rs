@@ -8,6 +8,7 @@ mod multiple_devices;
 mod multiple_hosts;
 mod on_hosts;
 mod parse;
+mod surplus;
 #[cfg(test)]
 mod vectors;
 

@@ -29,7 +29,8 @@ impl Spread {
     }
 }
 
-fn is_named(names: &[String], view: &DeviceView<'_>) -> bool {
+/// Is this device's host one of those named?
+pub fn is_named(names: &[String], view: &DeviceView<'_>) -> bool {
     names.contains(&view.host.name)
 }
 

@@ -4,13 +4,9 @@
 
 use super::{Question, Verdict, parse};
 use crate::clock::chance_from_seed;
-use crate::cluster::ClusterSnapshot;
-use crate::cluster::device::Device;
-use crate::cluster::device_state::{DeviceStatus, HostStatus, ObservedDevice, ObservedHost};
-use crate::cluster::host::Host;
-use crate::ids::{DevId, HostId};
+use crate::cluster::fixture::Fixture;
+use crate::ids::DevId;
 use proptest::prelude::*;
-use std::sync::Arc;
 
 /// id | policy | mindevcount | devices | failed targets | result
 const VECTORS: &str = "
@@ -112,82 +108,6 @@ const OURS: &str = "
 
 const MIN_FREE_SPACE_MB: i64 = 100;
 
-struct World {
-    snapshot: ClusterSnapshot,
-    told: Vec<DevId>,
-}
-
-/// `h2=down@10.0.0.1!unreachable[d3=X,drain d4=_,used:950]`: section 12, "Notation".
-fn world(text: &str) -> World {
-    let mut world = World { snapshot: ClusterSnapshot::default(), told: Vec::new() };
-    for part in text.split_inclusive(']') {
-        let (head, devices) = part.trim().trim_end_matches(']').split_once('[').expect("a host with devices");
-        let (head, reachable) = match head.split_once('!') {
-            Some((head, "unreachable")) => (head, false),
-            Some((_, other)) => panic!("unknown observation {other}"),
-            None => (head, true),
-        };
-        let (name, status) = head.split_once('=').unwrap_or((head, "alive"));
-        let hostid = HostId(name.trim_start_matches('h').parse().expect("a number"));
-        world.snapshot.hosts.insert(hostid, Arc::new(host(hostid, status, reachable)));
-        for device in devices.split(' ') {
-            world.add_device(hostid, device);
-        }
-    }
-    world
-}
-
-fn host(hostid: HostId, status: &str, reachable: bool) -> Host {
-    Host {
-        hostid,
-        name: format!("h{hostid}"),
-        status: HostStatus::from_name(status),
-        ip: format!("10.0.0.{hostid}"),
-        http_port: 7500,
-        http_get_port: None,
-        altip: None,
-        altmask_text: None,
-        altmask: None,
-        observed: Some(if reachable { ObservedHost::Reachable } else { ObservedHost::Unreachable }),
-    }
-}
-
-impl World {
-    fn add_device(&mut self, hostid: HostId, text: &str) {
-        let (name, rest) = text.split_once('=').expect("a device");
-        let devid = DevId(name.trim_start_matches('d').parse().expect("a number"));
-        let mut words = rest.split(',');
-        let holds_file = words.next() == Some("X");
-        let mut device = Device {
-            devid,
-            hostid,
-            status: DeviceStatus::Alive,
-            weight: Some(100),
-            mb_total: Some(1000),
-            mb_used: Some(100),
-            mb_asof: None,
-            observed: Some(ObservedDevice::Writeable),
-            utilization: None,
-            reject_bad_md5: None,
-            wait: None,
-        };
-        for word in words {
-            match word {
-                "readable" => device.observed = Some(ObservedDevice::Readable),
-                "nousage" => (device.mb_total, device.mb_used) = (None, None),
-                _ => match word.strip_prefix("used:") {
-                    Some(used) => device.mb_used = Some(used.parse().expect("a number")),
-                    None => device.status = DeviceStatus::from_name(word).expect("a status"),
-                },
-            }
-        }
-        if holds_file && !device.is_dead() {
-            self.told.push(devid);
-        }
-        self.snapshot.devices.insert(devid, Arc::new(device));
-    }
-}
-
 fn devids(text: &str) -> Vec<DevId> {
     text.split(',').filter(|id| !id.is_empty() && *id != "-").map(|id| DevId(id.parse().expect("a number"))).collect()
 }
@@ -224,7 +144,7 @@ fn check(table: &str) -> usize {
     for line in table.lines().filter(|line| !line.trim().is_empty()) {
         let fields: Vec<_> = line.split('|').map(str::trim).collect();
         let [id, policy, min, devices, failed, expected] = fields[..] else { panic!("six fields: {line}") };
-        let world = world(devices);
+        let world = Fixture::parse(devices);
         let question = Question {
             told: &world.told,
             world: &world.snapshot,
@@ -242,7 +162,7 @@ fn check(table: &str) -> usize {
 /// Named hosts come first although others are emptier.
 #[test]
 fn on_hosts_serves_named_hosts_first() {
-    let world = world("h1[d1=_,used:0] h2[d2=_,used:0] h9[d9=_,used:800]");
+    let world = Fixture::parse("h1[d1=_,used:0] h2[d2=_,used:0] h9[d9=_,used:800]");
     let question = Question {
         told: &[],
         world: &world.snapshot,
@@ -261,7 +181,7 @@ fn on_hosts_serves_named_hosts_first() {
 #[test]
 fn multiple_hosts_random_prefers_nobody() {
     let hosts: Vec<_> = (1..=25).map(|n| format!("h{n}[d{n}=_,used:{}]", 30 * n)).collect();
-    let world = world(&hosts.join(" "));
+    let world = Fixture::parse(&hosts.join(" "));
     let question = Question {
         told: &[],
         world: &world.snapshot,
@@ -285,20 +205,18 @@ fn small_worlds() -> impl Strategy<Value = Vec<(i64, bool, bool, usize)>> {
     proptest::collection::vec((0..4_i64, any::<bool>(), any::<bool>(), 0..4_usize), 1..9)
 }
 
-fn build(devices: &[(i64, bool, bool, usize)]) -> (World, Vec<DevId>) {
-    let mut world = World { snapshot: ClusterSnapshot::default(), told: Vec::new() };
-    let mut failed = Vec::new();
+fn build(devices: &[(i64, bool, bool, usize)]) -> (Fixture, Vec<DevId>) {
+    let (mut hosts, mut failed) = (std::collections::BTreeMap::<i64, Vec<String>>::new(), Vec::new());
     for (number, (hostid, holds, fails, status)) in (1..).zip(devices) {
-        let hostid = HostId(*hostid);
-        world.snapshot.hosts.entry(hostid).or_insert_with(|| Arc::new(host(hostid, "alive", true)));
         let mark = if *holds { "X" } else { "_" };
         let status = ["alive", "drain", "readonly", "dead"][*status];
-        world.add_device(hostid, &format!("d{number}={mark},{status}"));
+        hosts.entry(*hostid).or_default().push(format!("d{number}={mark},{status}"));
         if *fails {
             failed.push(DevId(number));
         }
     }
-    (world, failed)
+    let hosts: Vec<_> = hosts.iter().map(|(hostid, devices)| format!("h{hostid}[{}]", devices.join(" "))).collect();
+    (Fixture::parse(&hosts.join(" ")), failed)
 }
 
 fn policies() -> impl Strategy<Value = &'static str> {

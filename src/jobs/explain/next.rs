@@ -166,7 +166,9 @@ fn replication_text(facts: &Facts<'_>, asked: Option<&Asked<'_>>) -> String {
     }
     match &answer.verdict {
         Verdict::AllGood => gives_up(&ReplicateOutcome::AlreadyHappy, "finds the policy content"),
-        Verdict::TooGood => gives_up(&ReplicateOutcome::TooHappy, "finds more copies than wanted"),
+        Verdict::TooGood => {
+            "removes the copy that the policy misses least, if the nodes show the others, and looks again".to_owned()
+        }
         Verdict::TemporaryFailure => nowhere(),
         Verdict::CopyTo { ideal, desperate } => match ideal.iter().chain(desperate).next() {
             Some(&target) => {
@@ -193,6 +195,7 @@ fn gives_up(outcome: &ReplicateOutcome, finds: &str) -> String {
         RowFate::Remove => "and removes its row",
         RowFate::Leave => "and leaves its row",
         RowFate::Park => "and parks its row",
+        RowFate::LookAgain => "and looks again soon",
         RowFate::Retry => "and tries again later, ever more rarely",
     };
     format!("{finds} {fate}")

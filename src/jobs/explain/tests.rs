@@ -5,6 +5,7 @@ use crate::clock::chance_from_seed;
 use crate::cluster::device::Device;
 use crate::cluster::device_state::{DeviceStatus, HostStatus, ObservedDevice, ObservedHost};
 use crate::cluster::domain::Domain;
+use crate::cluster::fixture;
 use crate::cluster::host::Host;
 use crate::cluster::placement::ReadTurn;
 use crate::ids::{ClassId, Dmid, HostId};
@@ -34,10 +35,12 @@ impl World {
         cluster.domains.insert(Dmid(1), Arc::new(Domain { dmid: Dmid(1), name: "d".into(), classes }));
         let mut devid = 0;
         for (hostid, &devices) in (1..).zip(devices_of_hosts) {
-            cluster.hosts.insert(HostId(hostid), Arc::new(host(hostid)));
+            cluster.hosts.insert(HostId(hostid), Arc::new(fixture::host(hostid)));
             for _ in 0..devices {
                 devid += 1;
-                cluster.devices.insert(DevId(devid), Arc::new(device(devid, hostid)));
+                let mut device = fixture::device(devid, hostid);
+                device.mb_used = Some(500);
+                cluster.devices.insert(DevId(devid), Arc::new(device));
             }
         }
         let file = FileRow {
@@ -62,11 +65,11 @@ impl World {
     }
 
     fn device(&mut self, devid: i64) -> &mut Device {
-        Arc::make_mut(self.cluster.devices.get_mut(&DevId(devid)).expect("known"))
+        fixture::device_mut(&mut self.cluster, devid)
     }
 
     fn host(&mut self, hostid: i64) -> &mut Host {
-        Arc::make_mut(self.cluster.hosts.get_mut(&HostId(hostid)).expect("known"))
+        fixture::host_mut(&mut self.cluster, hostid)
     }
 
     fn class(&mut self) -> &mut Class {
@@ -114,37 +117,6 @@ impl World {
 
     fn next(&self) -> String {
         self.explain().next.text().to_owned()
-    }
-}
-
-fn host(hostid: i64) -> Host {
-    Host {
-        hostid: HostId(hostid),
-        name: format!("h{hostid}"),
-        status: Some(HostStatus::Alive),
-        ip: format!("10.0.0.{hostid}"),
-        http_port: 7500,
-        http_get_port: None,
-        altip: None,
-        altmask_text: None,
-        altmask: None,
-        observed: Some(ObservedHost::Reachable),
-    }
-}
-
-fn device(devid: i64, hostid: i64) -> Device {
-    Device {
-        devid: DevId(devid),
-        hostid: HostId(hostid),
-        status: DeviceStatus::Alive,
-        weight: Some(100),
-        mb_total: Some(1000),
-        mb_used: Some(500),
-        mb_asof: None,
-        observed: Some(ObservedDevice::Writeable),
-        utilization: None,
-        reject_bad_md5: None,
-        wait: None,
     }
 }
 

@@ -59,8 +59,8 @@ impl Thresholds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::device_state::{DeviceStatus, HostStatus, ObservedDevice, ObservedHost};
-    use crate::cluster::host::Host;
+    use crate::cluster::device_state::{DeviceStatus, ObservedDevice};
+    use crate::cluster::fixture::{self, device_mut};
     use crate::ids::HostId;
     use std::sync::Arc;
 
@@ -68,48 +68,14 @@ mod tests {
     fn cluster(used: &[[i64; 2]]) -> ClusterSnapshot {
         let mut cluster = ClusterSnapshot::default();
         for (hostid, used) in (1..).zip(used) {
-            cluster.hosts.insert(HostId(hostid), Arc::new(host(hostid)));
-            for (number, used) in (1..).zip(used) {
-                let devid = DevId(10 * hostid + number);
-                cluster.devices.insert(devid, Arc::new(device(devid, hostid, *used)));
+            cluster.hosts.insert(HostId(hostid), Arc::new(fixture::host(hostid)));
+            for (number, &used) in (1..).zip(used) {
+                let mut device = fixture::device(10 * hostid + number, hostid);
+                device.mb_used = Some(used);
+                cluster.devices.insert(device.devid, Arc::new(device));
             }
         }
         cluster
-    }
-
-    fn host(hostid: i64) -> Host {
-        Host {
-            hostid: HostId(hostid),
-            name: format!("h{hostid}"),
-            status: Some(HostStatus::Alive),
-            ip: format!("10.0.0.{hostid}"),
-            http_port: 7500,
-            http_get_port: None,
-            altip: None,
-            altmask_text: None,
-            altmask: None,
-            observed: Some(ObservedHost::Reachable),
-        }
-    }
-
-    fn device(devid: DevId, hostid: i64, used: i64) -> Device {
-        Device {
-            devid,
-            hostid: HostId(hostid),
-            status: DeviceStatus::Alive,
-            weight: Some(100),
-            mb_total: Some(1000),
-            mb_used: Some(used),
-            mb_asof: None,
-            observed: Some(ObservedDevice::Writeable),
-            utilization: None,
-            reject_bad_md5: None,
-            wait: None,
-        }
-    }
-
-    fn change(cluster: &mut ClusterSnapshot, devid: i64, change: impl FnOnce(&mut Device)) {
-        change(Arc::make_mut(cluster.devices.get_mut(&DevId(devid)).expect("a device")));
     }
 
     /// Sources and destinations of a run that begins now.
@@ -166,9 +132,9 @@ mod tests {
     #[test]
     fn a_device_without_figures_exceeds_nothing() {
         let mut cluster = cluster(&[[500, 500]]);
-        change(&mut cluster, 11, |device| device.mb_used = None);
+        device_mut(&mut cluster, 11).mb_used = None;
         assert_eq!(selected("from_percent_free=1", &cluster).0, [12]);
-        change(&mut cluster, 12, |device| device.mb_total = Some(0));
+        device_mut(&mut cluster, 12).mb_total = Some(0);
         assert_eq!(selected("from_percent_free=1", &cluster).0, [0; 0]);
         assert_eq!(selected("from_hosts=1", &cluster).0, [11, 12]);
     }
@@ -176,10 +142,10 @@ mod tests {
     #[test]
     fn states_decide_what_may_be_a_source_or_a_destination() {
         let mut cluster = cluster(&[[500, 500], [500, 500], [500, 950]]);
-        change(&mut cluster, 11, |device| device.status = DeviceStatus::Drain);
-        change(&mut cluster, 12, |device| device.status = DeviceStatus::Readonly);
-        change(&mut cluster, 21, |device| device.status = DeviceStatus::Dead);
-        change(&mut cluster, 22, |device| device.observed = Some(ObservedDevice::Readable));
+        device_mut(&mut cluster, 11).status = DeviceStatus::Drain;
+        device_mut(&mut cluster, 12).status = DeviceStatus::Readonly;
+        device_mut(&mut cluster, 21).status = DeviceStatus::Dead;
+        device_mut(&mut cluster, 22).observed = Some(ObservedDevice::Readable);
         let (sources, _) = selected("", &cluster);
         assert_eq!(sources, [11, 22, 31, 32]);
         let (_, destinations) = selected("from_devices=99", &cluster);

@@ -1,6 +1,7 @@
 //! One more copy of a file where somebody wants it, whatever the policy of its class says (`httpcopy`).
 
-use super::run::{LOCK_WAIT, Replication, class_and_policy};
+use super::lock_file;
+use super::replication::{Replication, class_and_policy};
 use crate::ids::{DevId, Fid};
 use crate::jobs::context::JobContext;
 use crate::node_client::CopyError;
@@ -32,8 +33,7 @@ pub enum CopyOne {
 /// # Errors
 /// The database cannot be asked.
 pub async fn copy_one(ctx: &JobContext, fid: Fid, source: DevId, target: DevId) -> StoreResult<CopyOne> {
-    let lock_name = format!("mgfs:fid:{fid}:replicate");
-    let Some(lock) = ctx.session.try_lock(&lock_name, LOCK_WAIT).await? else { return Ok(CopyOne::LockHeld) };
+    let Some(lock) = lock_file(ctx, fid).await? else { return Ok(CopyOne::LockHeld) };
     let outcome = copy_locked(ctx, fid, source, target).await;
     lock.release().await;
     outcome

@@ -9,8 +9,12 @@ pub enum ReplicateOutcome {
     Replicated { copies: usize },
     /// Nothing was to do.
     AlreadyHappy,
-    /// There are more copies than wanted; none is removed here.
+    /// There are more copies than wanted.
     TooHappy,
+    /// One of too many copies was removed; there may be more.
+    SurplusRemoved { devid: DevId },
+    /// There are more copies than wanted, but none could be removed now.
+    SurplusKept(String),
     /// The file was deleted.
     Gone,
     /// Another worker or tracker has the file.
@@ -36,6 +40,8 @@ pub enum RowFate {
     Leave,
     /// Never try again by itself.
     Park,
+    /// Look again after the first step of the backoff, however often this was tried before.
+    LookAgain,
     /// Try again after the backoff.
     Retry,
 }
@@ -46,9 +52,13 @@ impl ReplicateOutcome {
             Self::Replicated { .. } | Self::AlreadyHappy | Self::Gone => RowFate::Remove,
             Self::LockHeld => RowFate::Leave,
             Self::NoSource => RowFate::Park,
-            Self::TooHappy | Self::SourceDown | Self::NoSuggestions | Self::NoPolicy(_) | Self::CopyFailed { .. } => {
-                RowFate::Retry
-            }
+            Self::SurplusRemoved { .. } => RowFate::LookAgain,
+            Self::TooHappy
+            | Self::SurplusKept(_)
+            | Self::SourceDown
+            | Self::NoSuggestions
+            | Self::NoPolicy(_)
+            | Self::CopyFailed { .. } => RowFate::Retry,
         }
     }
 
@@ -57,7 +67,7 @@ impl ReplicateOutcome {
         match self {
             Self::Replicated { .. } => "replicated",
             Self::AlreadyHappy => "already_happy",
-            Self::TooHappy => "too_happy",
+            Self::TooHappy | Self::SurplusRemoved { .. } | Self::SurplusKept(_) => "too_happy",
             Self::Gone => "no_such_file",
             Self::LockHeld => "failed_getting_lock",
             Self::NoSource => "no_source",

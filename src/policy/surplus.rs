@@ -1,0 +1,123 @@
+//! Which copy may go when a file has more than its policy wants (W28): never one that the policy would miss.
+
+use super::on_hosts::is_named;
+use super::{Question, ReplicationPolicy, Verdict};
+use crate::clock::Chance;
+use crate::cluster::device::DeviceView;
+use crate::cluster::device_state::DeviceStatus;
+use crate::ids::DevId;
+use rand::seq::SliceRandom;
+
+impl ReplicationPolicy {
+    /// The copy to remove, of the told devices in `removable`; `None` if the policy does not say that there are too
+    /// many, or if it would not be content without any of these.
+    ///
+    /// Content it must be in the whole world, without the copy, and with only those of the others that may be read: a
+    /// copy on a device that is down counts, but is no reason to remove one that works. Of several, in this order: one
+    /// that is where the policy wants none; one on a host or device that is not alive; one that shares its host with
+    /// the most others; one on the fullest device; any.
+    pub fn choose_surplus(&self, question: &Question<'_>, removable: &[DevId], chance: &mut Chance) -> Option<DevId> {
+        if self.ask(question, chance) != Verdict::TooGood {
+            return None;
+        }
+        let told = removable.iter().filter(|devid| question.told.contains(devid));
+        let mut views: Vec<_> = told.filter_map(|&devid| question.world.device(devid)).collect();
+        views.retain(|view| self.can_spare(question, view, chance));
+        // The first of equals is taken: any of them.
+        views.shuffle(chance);
+        let fullest_first = |view: &DeviceView<'_>| (view.device.free_fraction() * f64::from(u32::MAX)) as u32;
+        let spared = views.iter().min_by_key(|view| {
+            let is_in_use = view.host.is_alive() && view.device.status == DeviceStatus::Alive;
+            let on_its_host = std::cmp::Reverse(copies_on_host(question, view));
+            (self.wants_copy_on(view), is_in_use, on_its_host, fullest_first(view))
+        })?;
+        Some(spared.device.devid)
+    }
+
+    /// Is the policy content without this copy?
+    fn can_spare(&self, question: &Question<'_>, view: &DeviceView<'_>, chance: &mut Chance) -> bool {
+        let left: Vec<_> = question.told.iter().copied().filter(|&devid| devid != view.device.devid).collect();
+        let readable: Vec<_> = left
+            .iter()
+            .copied()
+            .filter(|&devid| question.world.device(devid).is_some_and(|other| other.may_be_read()))
+            .collect();
+        !readable.is_empty()
+            && self.is_content(&Question { told: &left, ..*question }, chance)
+            // What cannot be read itself is not worth less than it was.
+            && (!view.may_be_read() || self.is_content(&Question { told: &readable, ..*question }, chance))
+    }
+
+    fn is_content(&self, question: &Question<'_>, chance: &mut Chance) -> bool {
+        matches!(self.ask(question, chance), Verdict::AllGood | Verdict::TooGood)
+    }
+
+    /// May the file be here at all, if there is enough room elsewhere?
+    fn wants_copy_on(&self, view: &DeviceView<'_>) -> bool {
+        match self {
+            Self::NotOnHosts(names) => !is_named(names, view),
+            Self::MultipleHosts(_) | Self::MultipleDevices(_) | Self::MultipleHostsRandom(_) | Self::OnHosts(_) => true,
+        }
+    }
+}
+
+/// How many told devices there are on the host of this one.
+fn copies_on_host(question: &Question<'_>, view: &DeviceView<'_>) -> usize {
+    let hosts = question.told.iter().filter_map(|&devid| question.world.device(devid)).map(|told| told.host.hostid);
+    hosts.filter(|&hostid| hostid == view.host.hostid).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::clock::chance_from_seed;
+    use crate::cluster::fixture::Fixture;
+    use crate::ids::DevId;
+    use crate::policy::{Question, parse};
+
+    /// What may be removed over many draws, of these devices.
+    fn chosen_of(policy: &str, mindevcount: i64, cluster: &str, removable: &[i64]) -> Vec<i64> {
+        let world = Fixture::parse(cluster);
+        let question =
+            Question { told: &world.told, world: &world.snapshot, failed: &[], mindevcount, min_free_space_mb: 100 };
+        let removable: Vec<_> = removable.iter().copied().map(DevId).collect();
+        let policy = parse(policy).expect("a policy");
+        let draw = |seed| policy.choose_surplus(&question, &removable, &mut chance_from_seed(seed));
+        let mut chosen: Vec<_> = (0..40).filter_map(draw).map(|devid| devid.0).collect();
+        chosen.sort_unstable();
+        chosen.dedup();
+        chosen
+    }
+
+    fn chosen(policy: &str, mindevcount: i64, cluster: &str) -> Vec<i64> {
+        chosen_of(policy, mindevcount, cluster, &(1..10).collect::<Vec<_>>())
+    }
+
+    /// W28.
+    #[test]
+    fn the_only_copy_on_a_second_host_stays() {
+        assert_eq!(chosen("MultipleHosts()", 2, "h1[d1=X d2=X] h2[d3=X]"), [1, 2]);
+        assert_eq!(chosen_of("MultipleHosts()", 2, "h1[d1=X d2=X] h2[d3=X]", &[3]), [0; 0]);
+        assert_eq!(chosen("MultipleHosts()", 2, "h1[d1=X d2=X d3=X] h2[d4=_]"), [0; 0], "on one host, two are wanted");
+        assert_eq!(chosen("MultipleHosts()", 2, "h1[d1=X] h2[d2=X] h3[d3=_]"), [0; 0], "no surplus");
+    }
+
+    #[test]
+    fn what_is_worth_least_goes_first() {
+        assert_eq!(chosen("MultipleHosts()", 2, "h1[d1=X,drain] h2[d2=X,used:800] h3[d3=X d4=X]"), [1], "drained");
+        assert_eq!(chosen("MultipleHosts()", 2, "h1=readonly[d1=X] h2[d2=X,used:800] h3[d3=X d4=X]"), [1]);
+        assert_eq!(chosen("MultipleHosts()", 2, "h1[d1=X] h2[d2=X,used:800] h3[d3=X,used:300 d4=X]"), [3], "doubled");
+        assert_eq!(chosen("MultipleHosts()", 2, "h1[d1=X] h2[d2=X,used:800] h3[d3=X]"), [2], "the fullest");
+        assert_eq!(chosen("MultipleHosts()", 2, "h1[d1=X] h2[d2=X] h3[d3=X]"), [1, 2, 3], "any of equals");
+        assert_eq!(chosen("NotOnHosts(h9)", 2, "h9[d9=X] h1[d1=X,drain] h2[d2=X,used:800]"), [9], "unwanted there");
+        assert_eq!(chosen("MultipleDevices()", 2, "h1[d1=X d2=X,drain] h2[d3=X]"), [2]);
+    }
+
+    /// The policy counts copies that cannot be read now; they may never be read again.
+    #[test]
+    fn copies_that_cannot_be_read_replace_none_that_can() {
+        assert_eq!(chosen("MultipleHosts()", 2, "h1[d1=X] h2[d2=X] h3[d3=X,down]"), [3]);
+        assert_eq!(chosen_of("MultipleHosts()", 2, "h1[d1=X] h2[d2=X] h3[d3=X,down]", &[1, 2]), [0; 0]);
+        assert_eq!(chosen("MultipleHosts()", 1, "h1[d1=X] h2!unreachable[d2=X]"), [2]);
+        assert_eq!(chosen("MultipleHosts()", 1, "h1[d1=X,down] h2[d2=X,down]"), [0; 0]);
+    }
+}
