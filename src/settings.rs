@@ -101,6 +101,9 @@ pub struct JobSettings {
     pub rebalance_ignore_missing: bool,
     pub tempfile_max_age_secs: i64,
     pub tempfile_interval_ms: u64,
+    pub give_way_to_clients: bool,
+    pub give_way_floor_percent: u32,
+    pub worker_nice: i32,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

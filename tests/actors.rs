@@ -11,6 +11,7 @@ use mogilefs::jobs::context::JobContext;
 use mogilefs::jobs::copy_notices::CopyNotices;
 use mogilefs::jobs::doubtful_copies::DoubtfulCopies;
 use mogilefs::jobs::extensions::Extensions;
+use mogilefs::jobs::pace::Pace;
 use mogilefs::jobs::path_cache::PathCache;
 use mogilefs::logging;
 use mogilefs::logging::watch::WatchBus;
@@ -426,6 +427,7 @@ fn mortal_query_workers(store: &Store, settings: &Settings) -> (WorkerPool<Query
                 copy_notices: CopyNotices::default(),
                 doubtful_copies: DoubtfulCopies::default(),
                 path_cache: PathCache::new(Servers::new(PATIENCE, log.clone()), settings.clone(), Metrics::default()),
+                pace: Pace::new(&settings.jobs),
                 chance: RefCell::new(new_chance()),
                 wake_jobs: nobody.clone().recipient(),
                 refresh_cluster: nobody.clone().recipient(),
@@ -466,6 +468,7 @@ async fn a_request_that_a_dead_worker_had_begun_is_not_repeated() {
         view: ClusterView::default(),
         log: logging::discard(),
         watch_bus: WatchBus::new(),
+        pace: Pace::new(&settings.jobs),
     })
     .start();
 

@@ -12,6 +12,7 @@ pub mod extensions;
 pub mod fsck;
 pub mod hostname;
 pub mod monitor;
+pub mod pace;
 pub mod path_cache;
 pub mod query;
 pub mod rebalance;

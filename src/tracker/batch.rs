@@ -80,6 +80,8 @@ pub struct Replies {
     pub bytes: Vec<u8>,
     /// How long each of these lines took within the worker, in microseconds.
     pub times_us: Vec<u32>,
+    /// No line waited for a node: the time says how busy this tracker is.
+    pub is_prompt: bool,
     /// The next line has begun and goes on; its reply will come here.
     pub rest: Option<oneshot::Receiver<Replies>>,
 }

@@ -134,8 +134,11 @@ impl Run {
             };
             let begun = || self.current.progress.borrow().begun();
             match timeout(self.limit(), replies).await {
-                Ok(Ok(Replies { bytes, times_us, rest })) => {
+                Ok(Ok(Replies { bytes, times_us, is_prompt, rest })) => {
                     let now = Instant::now();
+                    if is_prompt {
+                        self.shared.pace.note_request(now - since);
+                    }
                     self.coming = rest.map(|replies| Coming { replies, since: now, _under_way });
                     return Some(self.part(bytes, times_us, now - since));
                 }

@@ -75,6 +75,7 @@ impl Rounds {
         let log = &self.context.log;
         let mut failing = false;
         while !self.retiring.get() {
+            self.context.pace.look_whether_quiet();
             let looked = self.look().await;
             match &looked {
                 Err(error) if !failing => {

@@ -22,7 +22,7 @@ use slog::Logger;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 /// Background work over the rows of one queue.
@@ -157,6 +157,7 @@ impl<W: Work> Actor for JobWorker<W> {
                 return;
             }
         };
+        give_way(&context);
         if W::upkeep(&context).is_some() {
             ctx.spawn(keep_up::<W>(context.clone(), self.retire.subscribe()).into_actor(self));
         }
@@ -248,8 +249,21 @@ async fn receive<T>(wanted: &mut Option<oneshot::Receiver<Vec<T>>>) -> Vec<T> {
     Vec::new()
 }
 
-/// Carries out a batch, whatever happens; how many rows it had.
+/// Makes this thread one of background work for the scheduler of the system too. Its threads have priorities of their
+/// own on Linux; elsewhere the priority is the process's, and left alone.
+fn give_way(context: &JobContext) {
+    let nice = context.settings.jobs.worker_nice;
+    if cfg!(target_os = "linux")
+        && nice != 0
+        && let Err(error) = rustix::process::nice(nice)
+    {
+        slog::warn!(context.log, "cannot lower the priority of the thread"; "nice" => nice, "error" => %error);
+    }
+}
+
+/// Carries out a batch, whatever happens, and rests if clients need that; how many rows it had.
 async fn run_guarded<J: Job>(context: Rc<JobContext>, todos: Vec<J::Todo>) -> usize {
+    let begun = Instant::now();
     let fids = || todos.iter().map(|todo| J::fid(todo).to_string()).collect::<Vec<_>>().join(",");
     match AssertUnwindSafe(J::run(&context, &todos)).catch_unwind().await {
         Ok(Ok(())) => {}
@@ -257,6 +271,10 @@ async fn run_guarded<J: Job>(context: Rc<JobContext>, todos: Vec<J::Todo>) -> us
             "fids" => fids(), "error" => %error),
         Err(_panic) => slog::crit!(context.log, "job panicked; its rows come back when their claim runs out";
             "fids" => fids()),
+    }
+    let rest = context.pace.rest_after(begun.elapsed());
+    if !rest.is_zero() {
+        tokio::time::sleep(rest).await;
     }
     todos.len()
 }

@@ -9,6 +9,7 @@ use super::query_worker::QueryWorker;
 use super::recent::Recent;
 use super::supervisor::Supervisor;
 use crate::cluster::ClusterView;
+use crate::jobs::pace::Pace;
 use crate::logging::watch::WatchBus;
 use crate::metrics::Metrics;
 use crate::settings::LimitSettings;
@@ -77,6 +78,7 @@ pub struct Shared {
     pub recent: RefCell<Recent>,
     /// The log, for those who watch.
     pub watch_bus: WatchBus,
+    pub pace: Pace,
 }
 
 impl Shared {
@@ -97,6 +99,7 @@ pub struct ListenerConfig {
     pub view: ClusterView,
     pub log: Logger,
     pub watch_bus: WatchBus,
+    pub pace: Pace,
 }
 
 /// The actor.
@@ -127,6 +130,7 @@ impl ClientListener {
             arrivals: Cell::default(),
             recent: RefCell::default(),
             watch_bus: config.watch_bus,
+            pace: config.pace,
         };
         Self { sockets: config.sockets, shared: Rc::new(shared), stopping, places, next_id: 1, drained: Vec::new() }
     }

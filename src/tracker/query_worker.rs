@@ -92,7 +92,7 @@ impl Handler<ExecuteBatch> for QueryWorker {
         let polled = work.as_mut().poll(&mut std::task::Context::from_waker(noop_waker_ref()));
         context.metrics.queries.add(progress.begun().saturating_sub(begun_before) as u64);
         match polled {
-            Poll::Ready(()) => ready.deliver_last(),
+            Poll::Ready(()) => ready.deliver_last(true),
             Poll::Pending => {
                 ready.deliver_before_waiting();
                 self.go_on(context, work, ready, progress, ctx);
@@ -124,7 +124,7 @@ impl QueryWorker {
             })
             .await;
             context.metrics.queries.add(progress.begun().saturating_sub(begun_before) as u64);
-            ready.deliver_last();
+            ready.deliver_last(false);
         };
         ctx.spawn(rest.into_actor(self).map(|(), worker: &mut Self, ctx| {
             worker.in_flight.set(worker.in_flight.get() - 1);
@@ -197,10 +197,10 @@ impl Ready {
         self.timed.set((self.timed.get().0, 0));
     }
 
-    fn deliver_last(&self) {
+    fn deliver_last(&self, is_prompt: bool) {
         self.share_time();
         if let Some(reply) = self.reply.take() {
-            let _gone = reply.send(self.replies.take());
+            let _gone = reply.send(Replies { is_prompt, ..self.replies.take() });
         }
     }
 }

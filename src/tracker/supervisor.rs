@@ -17,6 +17,7 @@ use crate::jobs::context::JobContext;
 use crate::jobs::copy_notices::CopyNotices;
 use crate::jobs::doubtful_copies::DoubtfulCopies;
 use crate::jobs::extensions::Extensions;
+use crate::jobs::pace::Pace;
 use crate::jobs::path_cache::PathCache;
 use crate::logging::watch::WatchBus;
 use crate::memcached;
@@ -72,6 +73,7 @@ pub struct Supervisor {
     monitor: Option<Roster<Monitor>>,
     job_master: Option<Roster<JobMaster>>,
     listener: Option<Addr<ClientListener>>,
+    pace: Pace,
     listener_arbiter: Arbiter,
     monitor_has_run: bool,
     stopping: bool,
@@ -80,6 +82,7 @@ pub struct Supervisor {
 impl Supervisor {
     pub fn new(config: SupervisorConfig) -> Self {
         Self {
+            pace: Pace::new(&config.settings.jobs),
             config,
             pools: BTreeMap::new(),
             monitor: None,
@@ -203,6 +206,7 @@ impl Supervisor {
         let (store, settings) = (self.config.store.clone(), self.config.settings.clone());
         let (view, metrics) = (self.config.view.clone(), self.config.metrics.clone());
         let (copy_notices, doubtful_copies) = (CopyNotices::default(), DoubtfulCopies::default());
+        let pace = self.pace.clone();
         let pause = Duration::from_millis(settings.memcached.pause_after_failure_ms);
         let memcached = memcached::Servers::new(pause, self.config.log.clone());
         let wake_jobs: Recipient<WakeJobs> = ctx.address().recipient();
@@ -220,6 +224,7 @@ impl Supervisor {
                 copy_notices: copy_notices.clone(),
                 doubtful_copies: doubtful_copies.clone(),
                 path_cache: PathCache::new(memcached.clone(), settings.clone(), metrics.clone()),
+                pace: pace.clone(),
                 chance: RefCell::new(new_chance()),
                 wake_jobs: wake_jobs.clone(),
                 refresh_cluster: refresh_cluster.clone(),
@@ -238,6 +243,7 @@ impl Supervisor {
             view: self.config.view.clone(),
             log: self.config.log.new(o!("part" => "listener")),
             watch_bus: self.config.watch_bus.clone(),
+            pace: self.pace.clone(),
         };
         let listener =
             ClientListener::start_in_arbiter(&self.listener_arbiter.handle(), move |_ctx| ClientListener::new(config));
