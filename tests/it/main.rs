@@ -13,6 +13,7 @@ mod explain;
 mod extensions;
 mod maintenance;
 mod memcached;
+mod policies;
 mod random_requests;
 mod recovery;
 mod replication;
