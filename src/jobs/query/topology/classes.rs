@@ -19,7 +19,10 @@ const ARGUMENTS: &[Argument] = &[
     text("class", "Name of the class.").required(),
     number("mindevcount", "Copies wanted, 1 to 255.").required(),
     text("replpolicy", "Replication policy, see below; one that is set is never erased."),
-    text("hashtype", "`MD5`, `SHA-1` or `NONE`."),
+    text(
+        "hashtype",
+        "Checksum that is kept of each file: `MD5`, `SHA-1`, `SHA-224`, `SHA-256`, `SHA-384`, `SHA-512` or `NONE`.",
+    ),
     flag("update", "Change the class, as `update_class`."),
 ];
 /// What `replpolicy` may be.
@@ -30,7 +33,8 @@ const POLICIES: &str = "Policies: `MultipleHosts(n)`, n copies on as many hosts;
     `MultipleHostsRandom(n)`, `OnHosts(host1,host2)` and `NotOnHosts(host1,host2)`, see EXTENSIONS.md. A network is a \
     zone, or for an address outside all zones the /16 around it (IPv6: /48). A tracker of 2.73 knows the first two; \
     `MultipleNetworks` and `HostsPerNetwork` if the zones package is installed there; `Union` not (files of such a \
-    class kill its workers).";
+    class kill its workers). It knows the checksums `MD5` and `SHA-1` only: choose one of these while such trackers share \
+    the database.";
 const REPLY: &[Pair] = &[pair("domain", "Domain."), pair("class", "Class."), pair("mindevcount", "Copies wanted.")];
 
 pub const CREATE_CLASS: CommandSpec = CommandSpec {
