@@ -4,33 +4,33 @@ use super::{Question, ReplicationPolicy, Verdict};
 use crate::clock::Chance;
 use crate::ids::DevId;
 
-/// The answer of the first part that wants a copy and knows where to; what serves the others that want one too comes
-/// first in it. Too good only if every part says so.
+/// The answer of the first part that wants a copy and knows where to; what serves the others that do comes first in it.
+/// Too good only if every part says so.
 pub fn ask(parts: &[ReplicationPolicy], question: &Question<'_>, chance: &mut Chance) -> Verdict {
     let verdicts: Vec<_> = parts.iter().map(|part| part.ask(question, chance)).collect();
-    let unhappy = verdicts.iter().filter(|verdict| !matches!(verdict, Verdict::AllGood | Verdict::TooGood));
-    let mut wishes = Vec::new();
-    for verdict in unhappy.clone() {
-        if let Verdict::CopyTo { ideal, desperate } = verdict {
-            wishes.push((ideal, desperate));
-        }
-    }
-    // One that asks for a copy and names no place has nothing to say either, unless nobody has.
-    let first = wishes.iter().position(|(ideal, desperate)| !ideal.is_empty() || !desperate.is_empty()).unwrap_or(0);
-    if let Some(&(ideal, desperate)) = wishes.get(first) {
-        wishes.remove(first);
-        let serves_all = |devid: &DevId| wishes.iter().all(|(ideal, _)| ideal.contains(devid));
-        let (mut ideal, mut desperate) = (ideal.clone(), desperate.clone());
+    let mut wishes = verdicts.iter().filter_map(wish);
+    if let Some((ideal, desperate)) = wishes.next() {
+        let others: Vec<_> = wishes.map(|(ideal, _)| ideal).collect();
+        let serves_others = |devid: &DevId| others.iter().all(|ideal| ideal.contains(devid));
+        let (mut ideal, mut desperate) = (ideal.to_vec(), desperate.to_vec());
         // Stable sorts: false, "does not fall short", comes first.
-        ideal.sort_by_key(|devid| !serves_all(devid));
-        desperate.sort_by_key(|devid| !serves_all(devid));
+        ideal.sort_by_key(|devid| !serves_others(devid));
+        desperate.sort_by_key(|devid| !serves_others(devid));
         return Verdict::CopyTo { ideal, desperate };
     }
-    if unhappy.count() > 0 {
+    if !verdicts.iter().all(|verdict| matches!(verdict, Verdict::AllGood | Verdict::TooGood)) {
         Verdict::TemporaryFailure
     } else if verdicts.contains(&Verdict::AllGood) {
         Verdict::AllGood
     } else {
         Verdict::TooGood
+    }
+}
+
+/// Where a part wants a copy; one that names no place has nothing to say.
+fn wish(verdict: &Verdict) -> Option<(&[DevId], &[DevId])> {
+    match verdict {
+        Verdict::CopyTo { ideal, desperate } if !ideal.is_empty() || !desperate.is_empty() => Some((ideal, desperate)),
+        _ => None,
     }
 }

@@ -18,7 +18,7 @@ const ARGUMENTS: &[Argument] = &[
     text("domain", "Name of the domain.").required(),
     text("class", "Name of the class.").required(),
     number("mindevcount", "Copies wanted, 1 to 255.").required(),
-    text("replpolicy", "Replication policy, see below; one that is set is never erased."),
+    text("replpolicy", "Replication policy, for example `MultipleHosts(3)`; one that is set is never erased."),
     text(
         "hashtype",
         "Checksum that is kept of each file: `MD5`, `SHA-1`, `SHA-224`, `SHA-256`, `SHA-384`, `SHA-512` or `NONE`.",
@@ -74,7 +74,7 @@ pub const UPDATE_CLASS: CommandSpec = CommandSpec {
         ErrorCode::ClassNotFound,
         ErrorCode::ClassExists,
     ],
-    notes: "",
+    notes: "Policies and checksums: see `create_class`.",
     origin: Origin::Reference,
     is_intercepted: false,
 };
