@@ -540,8 +540,10 @@ async fn digests_are_of_the_bytes() {
     // RFC 1321, appendix A.5, and FIPS 180, example 1.
     assert_eq!(hex(HashType::Md5).await.as_deref(), Ok("900150983cd24fb0d6963f7d28e17f72"));
     assert_eq!(hex(HashType::Sha1).await.as_deref(), Ok("a9993e364706816aba3e25717850c26c9cd0d89d"));
-    let large = client.digest(&node.url("/large"), HashType::Sha1).await;
-    assert_eq!(large, Ok(checksum(HashType::Sha1, &content(300_000))));
+    for hashtype in HashType::ALL {
+        let large = client.digest(&node.url("/large"), hashtype).await;
+        assert_eq!(large, Ok(checksum(hashtype, &content(300_000))));
+    }
     assert!(matches!(client.digest(&node.url("/broken"), HashType::Md5).await, Err(NodeError::Unreachable(_))));
     assert_eq!(client.digest(&node.url("/none"), HashType::Md5).await, Err(NodeError::Missing));
 }

@@ -82,7 +82,7 @@ pub struct ClassOptions {
     /// Where copies go, as in `MultipleHosts(3)`
     #[arg(long, value_name = "POLICY")]
     replpolicy: Option<String>,
-    /// Checksum that is kept of each file: MD5, SHA-1 or NONE
+    /// Checksum that is kept of each file: MD5, SHA-1, SHA-224, SHA-256, SHA-384, SHA-512 or NONE
     #[arg(long, value_name = "NAME")]
     hashtype: Option<String>,
 }

@@ -148,3 +148,64 @@ impl<'a> DeviceView<'a> {
         format!("http://{}:{port}{path}", self.host.address(zone))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::fixture::Fixture;
+
+    /// What may be done with device 1 of this cluster: `m`onitored, `r`ead, `d`eleted from, gets `f`iles.
+    fn allowed(cluster: &str) -> String {
+        let snapshot = Fixture::parse(cluster).snapshot;
+        let view = snapshot.device(DevId(1)).expect("known");
+        let answers = [
+            ('m', view.is_monitored()),
+            ('r', view.may_be_read()),
+            ('d', view.may_be_deleted_from()),
+            ('f', view.may_get_files(100)),
+        ];
+        answers.iter().filter(|(_, answer)| *answer).map(|(letter, _)| letter).collect()
+    }
+
+    /// J2–J6 and the table of jobs.md 2.4.
+    #[test]
+    fn the_state_table() {
+        for (cluster, expected) in [
+            ("h1[d1=_]", "mrdf"),
+            ("h1[d1=_,readable]", "mrd"),
+            ("h1[d1=_,unreachable]", "md"),
+            ("h1[d1=_,unobserved]", "md"),
+            ("h1[d1=_,drain]", "mrd"),
+            ("h1[d1=_,drain,readable]", "mrd"),
+            ("h1[d1=_,readonly,readable]", "mr"),
+            ("h1[d1=_,readonly]", "mr"),
+            ("h1[d1=_,down]", ""),
+            ("h1[d1=_,dead]", ""),
+            ("h1=readonly[d1=_]", "mr"),
+            ("h1=down[d1=_]", ""),
+            ("h1=dead[d1=_]", ""),
+            ("h1!unreachable[d1=_]", "md"),
+            ("h1=readonly!unreachable[d1=_]", "m"),
+        ] {
+            assert_eq!(allowed(cluster), expected, "{cluster}");
+        }
+    }
+
+    /// J1: a host of an unknown status allows nothing. (A device's unknown status is read as down.)
+    #[test]
+    fn an_unknown_host_status_allows_nothing() {
+        let mut snapshot = Fixture::parse("h1[d1=_]").snapshot;
+        crate::cluster::fixture::host_mut(&mut snapshot, 1).status = None;
+        let view = snapshot.device(DevId(1)).expect("known");
+        assert!(!view.is_monitored() && !view.may_be_read() && !view.may_be_deleted_from() && !view.may_get_files(0));
+    }
+
+    /// J7, and that only figures that are known can be too small.
+    #[test]
+    fn exactly_the_minimum_free_space_passes() {
+        for (usage, fits) in [("used:900", true), ("used:901", false), ("nousage", true), ("total:0,used:0", true)] {
+            let snapshot = Fixture::parse(&format!("h1[d1=_,{usage}]")).snapshot;
+            assert_eq!(snapshot.device(DevId(1)).expect("known").may_get_files(100), fits, "{usage}");
+        }
+    }
+}

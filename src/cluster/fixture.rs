@@ -44,14 +44,6 @@ impl Fixture {
         }
         fixture
     }
-
-    /// With these server settings too.
-    pub fn with_settings(mut self, settings: &[(&str, &str)]) -> Self {
-        for (field, value) in settings {
-            self.snapshot.server_settings.insert((*field).to_owned(), (*value).to_owned());
-        }
-        self
-    }
 }
 
 /// Host `h<hostid>`, alive and reachable, at 10.0.0.`<hostid>`.

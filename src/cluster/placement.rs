@@ -108,6 +108,27 @@ pub fn spread_over_hosts(snapshot: &ClusterSnapshot, ordered: &[DevId], count_ma
     chosen
 }
 
+/// The devices to offer for one new file: the first of the order, on different hosts each. Where those that are ordered
+/// are on fewer hosts (they are the freest only), other hosts' freest devices follow (J42).
+pub fn destinations(
+    snapshot: &ClusterSnapshot,
+    ordered: &[DevId],
+    eligible: &[DeviceView<'_>],
+    count_max: usize,
+    chance: &mut Chance,
+) -> Vec<DevId> {
+    let mut chosen = spread_over_hosts(snapshot, ordered, count_max);
+    while !chosen.is_empty() && chosen.len() < count_max {
+        let is_used = |host: &HostId| {
+            chosen.iter().filter_map(|&devid| snapshot.device(devid)).any(|view| view.host.hostid == *host)
+        };
+        let elsewhere = eligible.iter().filter(|view| !is_used(&view.host.hostid)).copied().collect();
+        let Some(&next) = order_by_free_space(elsewhere, chance).first() else { break };
+        chosen.push(next);
+    }
+    chosen
+}
+
 /// The known devices of a file in the order in which they should be read: idle ones first, by chance.
 pub fn order_for_reading(snapshot: &ClusterSnapshot, devids: &[DevId], chance: &mut Chance) -> Vec<DevId> {
     let weighted =
@@ -220,6 +241,24 @@ mod tests {
         let ordered: Vec<_> = (1..=4).map(DevId).collect();
         assert_eq!(spread_over_hosts(&snapshot, &ordered, 3), [DevId(1), DevId(4)]);
         assert_eq!(spread_over_hosts(&snapshot, &ordered, 1), [DevId(1)]);
+    }
+
+    /// J42: the twenty freest devices are all on one host, and yet there are three hosts.
+    #[test]
+    fn destinations_are_on_as_many_hosts_as_there_are() {
+        let (snapshot, mut chance) = (snapshot(&[&[0; 30], &[500; 30], &[800], &[950]]), chance_from_seed(6));
+        let eligible = eligible_for_new_file(&snapshot, None, 100);
+        let ordered = order_by_free_space(eligible.clone(), &mut chance);
+        let hosts = |count_max, chance: &mut Chance| -> Vec<i64> {
+            let chosen = destinations(&snapshot, &ordered, &eligible, count_max, chance);
+            chosen.iter().map(|&devid| snapshot.device(devid).expect("known").host.hostid.0).collect()
+        };
+        assert_eq!(hosts(1, &mut chance), [1]);
+        let mut three = hosts(3, &mut chance);
+        three.sort_unstable();
+        assert_eq!(three, [1, 2, 3]);
+        assert_eq!(hosts(9, &mut chance).len(), 3, "host 4 has not enough room");
+        assert_eq!(destinations(&snapshot, &[], &eligible, 3, &mut chance), [], "an extension left all out");
     }
 
     /// J43, J44, J46.

@@ -1,9 +1,11 @@
 //! Network zones: which part of the network an address is in, by the server settings `network_zones` and `zone_<name>`
 //! (replication-policies.md 8).
 
-use super::ClusterSnapshot;
+use super::host::Host;
 use super::netmask::Netmask;
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The zones with their masks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,10 +15,11 @@ pub struct Zones {
 
 impl Zones {
     /// Those that the settings name. A text that is no netmask is skipped; the setting's check refuses it anyway.
-    pub fn from_settings(snapshot: &ClusterSnapshot) -> Self {
-        let names = snapshot.server_setting("network_zones").unwrap_or_default().split(',').map(str::trim);
+    pub fn from_settings(server_settings: &BTreeMap<String, String>) -> Self {
+        let setting = |field: &str| server_settings.get(field).map_or("", String::as_str);
+        let names = setting("network_zones").split(',').map(str::trim);
         let masks = names.filter(|name| !name.is_empty()).flat_map(|name| {
-            let texts = snapshot.server_setting(&format!("zone_{name}")).unwrap_or_default();
+            let texts = setting(&format!("zone_{name}"));
             let masks = texts.split([',', ' ', '\t']).filter_map(Netmask::parse);
             masks.map(|mask| (mask, name.to_owned())).collect::<Vec<_>>()
         });
@@ -28,18 +31,61 @@ impl Zones {
         let containing = self.masks.iter().filter(|(mask, _)| mask.contains(address));
         containing.max_by_key(|(mask, _)| mask.prefix_bits()).map(|(_, name)| name.as_str())
     }
+
+    /// The zone of the host's `hostip`.
+    pub fn of_host(&self, host: &Host) -> Option<&str> {
+        self.of(host.ip.parse().ok()?)
+    }
+
+    /// The network of the host's `hostip`: its zone, else the block around it.
+    pub fn network_of(&self, host: &Host) -> Network<'_> {
+        let Ok(address) = host.ip.parse::<IpAddr>() else { return Network::Unknown };
+        match (self.of(address), address.to_canonical()) {
+            (Some(zone), _) => Network::Zone(zone),
+            (None, IpAddr::V4(address)) => Network::Block4(Ipv4Addr::from(u32::from(address) & (u32::MAX << 16))),
+            (None, IpAddr::V6(address)) => Network::Block6(Ipv6Addr::from(u128::from(address) & (u128::MAX << 80))),
+        }
+    }
+
+    /// Is there a zone of this name with at least one mask?
+    pub fn has(&self, name: &str) -> bool {
+        self.masks.iter().any(|(_, zone)| zone == name)
+    }
+}
+
+/// What counts as one network where copies are to be spread over several (replication-policies.md 9; Q7: two addresses
+/// in one zone are in one network, however many masks it has).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Network<'z> {
+    /// All of one zone.
+    Zone(&'z str),
+    /// The /16 that starts here.
+    Block4(Ipv4Addr),
+    /// The /48 that starts here: what a site usually gets, as the reference knows no IPv6.
+    Block6(Ipv6Addr),
+    /// All hosts whose address is no IP address: nothing says that two of them are apart.
+    Unknown,
+}
+
+impl fmt::Display for Network<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zone(name) => write!(f, "zone {name}"),
+            Self::Block4(address) => write!(f, "network {address}/16"),
+            Self::Block6(address) => write!(f, "network {address}/48"),
+            Self::Unknown => f.write_str("an unknown network"),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::fixture;
 
     fn zones(settings: &[(&str, &str)]) -> Zones {
-        let mut snapshot = ClusterSnapshot::default();
-        for (field, value) in settings {
-            snapshot.server_settings.insert((*field).to_owned(), (*value).to_owned());
-        }
-        Zones::from_settings(&snapshot)
+        let settings = settings.iter().map(|(field, value)| ((*field).to_owned(), (*value).to_owned()));
+        Zones::from_settings(&settings.collect())
     }
 
     fn of<'z>(zones: &'z Zones, address: &str) -> Option<&'z str> {
@@ -67,5 +113,28 @@ mod tests {
     fn of_equal_masks_the_later_zone_wins() {
         let zones = zones(&[("network_zones", "a,b"), ("zone_a", "10.0.0.0/8"), ("zone_b", "10.0.0.0/8")]);
         assert_eq!(of(&zones, "10.0.0.1"), Some("b"));
+    }
+
+    /// Q7.
+    #[test]
+    fn a_network_is_a_zone_or_the_block_around_an_address() {
+        let zones = zones(&[("network_zones", "a"), ("zone_a", "10.0.0.0/24, 10.0.9.0/24")]);
+        let network = |ip: &str| {
+            let mut host = fixture::host(1);
+            ip.clone_into(&mut host.ip);
+            zones.network_of(&host).to_string()
+        };
+        for (ip, expected) in [
+            ("10.0.0.1", "zone a"),
+            ("10.0.9.1", "zone a"),
+            ("::ffff:10.0.9.1", "zone a"),
+            ("10.0.1.1", "network 10.0.0.0/16"),
+            ("192.168.3.4", "network 192.168.0.0/16"),
+            ("2001:db8:1:2::3", "network 2001:db8:1::/48"),
+            ("storage.example", "an unknown network"),
+        ] {
+            assert_eq!(network(ip), expected, "{ip}");
+        }
+        assert!(zones.has("a") && !zones.has("b"));
     }
 }

@@ -77,7 +77,7 @@ pub(crate) fn size_answer(uri: &[u8], size_bytes: Option<u64>) -> Vec<u8> {
     line(&[uri, b" ", size.as_bytes()])
 }
 
-/// The answer to `MD5` and `SHA-1`.
+/// The answer to `MD5`, `SHA-1` and those of the SHA-2 family, which other nodes do not know.
 pub(crate) fn digest_answer(hashtype: HashType, uri: &[u8], result: &DigestResult) -> Vec<u8> {
     let value = match result {
         DigestResult::Made(checksum) => checksum.hex(),
@@ -127,6 +127,7 @@ mod tests {
         assert_eq!(SideCommand::parse(b"MD5 /dev1/x"), digest(HashType::Md5, Reason::Other));
         assert_eq!(SideCommand::parse(b"MD5 /dev1/x fsck"), digest(HashType::Md5, Reason::Fsck));
         assert_eq!(SideCommand::parse(b"SHA-1 /dev1/x FSCK_2"), digest(HashType::Sha1, Reason::Other));
+        assert_eq!(SideCommand::parse(b"SHA-256 /dev1/x"), digest(HashType::Sha256, Reason::Other));
         assert_eq!(SideCommand::parse(b"WatCh"), SideCommand::Watch);
         assert_eq!(SideCommand::parse(b""), SideCommand::Empty);
     }
@@ -137,6 +138,7 @@ mod tests {
         for (line, word) in [
             ("md5 /dev1/x", "md5"),
             ("SHA1 /dev1/x", "SHA1"),
+            ("SHA256 /dev1/x", "SHA256"),
             ("SIZE /dev1/x", "SIZE"),
             ("size", "size"),
             ("size ", "size"),

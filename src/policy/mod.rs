@@ -4,11 +4,14 @@
 //! Source: replication-policies.md.
 
 mod candidates;
+mod hosts_per_network;
 mod multiple_devices;
 mod multiple_hosts;
+mod multiple_networks;
 mod on_hosts;
 mod parse;
 mod surplus;
+mod union;
 #[cfg(test)]
 mod vectors;
 
@@ -16,8 +19,11 @@ pub use parse::{PolicyParseError, parse, parse_stored};
 
 use crate::clock::Chance;
 use crate::cluster::ClusterSnapshot;
+use crate::cluster::host::Host;
 use crate::cluster::placement::{order_at_random, order_by_free_space};
+use crate::cluster::zones::Zones;
 use crate::ids::DevId;
+use hosts_per_network::HostsOfZones;
 
 /// A parsed policy. The number of copies is that of the class unless the text names one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +38,12 @@ pub enum ReplicationPolicy {
     OnHosts(Vec<String>),
     /// Copies on as many hosts, of which none has one of these names.
     NotOnHosts(Vec<String>),
+    /// Copies on as many networks as possible, then on as many hosts.
+    MultipleNetworks(Option<i64>),
+    /// So many hosts in each network zone, whatever the class says.
+    HostsPerNetwork(HostsOfZones),
+    /// All of these; never empty.
+    Union(Vec<ReplicationPolicy>),
 }
 
 /// What a policy is told.
@@ -66,11 +78,34 @@ impl ReplicationPolicy {
     /// How many copies it wants of a file whose class says `mindevcount`.
     pub fn copies_wanted(&self, mindevcount: i64) -> i64 {
         match self {
-            Self::MultipleHosts(count) | Self::MultipleHostsRandom(count) | Self::MultipleDevices(count) => {
-                count.unwrap_or(mindevcount)
-            }
+            Self::MultipleHosts(count)
+            | Self::MultipleHostsRandom(count)
+            | Self::MultipleDevices(count)
+            | Self::MultipleNetworks(count) => count.unwrap_or(mindevcount),
             Self::OnHosts(_) => 2 * mindevcount,
             Self::NotOnHosts(_) => mindevcount,
+            Self::HostsPerNetwork(hosts) => hosts.values().copied().map(i64::from).sum(),
+            Self::Union(parts) => parts.iter().map(|part| part.copies_wanted(mindevcount)).max().unwrap_or(mindevcount),
+        }
+    }
+
+    /// The network zones that it names.
+    pub fn zones_named(&self) -> Vec<&str> {
+        match self {
+            Self::HostsPerNetwork(hosts) => hosts.keys().map(String::as_str).collect(),
+            Self::Union(parts) => parts.iter().flat_map(Self::zones_named).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The network of a host, in words, if the policy looks at networks.
+    pub fn network_of(&self, world: &ClusterSnapshot, host: &Host) -> Option<String> {
+        match self {
+            Self::HostsPerNetwork(_) | Self::MultipleNetworks(_) => {
+                Some(Zones::from_settings(&world.server_settings).network_of(host).to_string())
+            }
+            Self::Union(parts) => parts.iter().find_map(|part| part.network_of(world, host)),
+            _ => None,
         }
     }
 
@@ -85,6 +120,11 @@ impl ReplicationPolicy {
             }
             Self::OnHosts(names) => on_hosts::ask_on(names, question, chance),
             Self::NotOnHosts(names) => on_hosts::ask_not_on(names, question, chance),
+            Self::MultipleNetworks(count) => {
+                multiple_networks::ask(count.unwrap_or(question.mindevcount), question, chance)
+            }
+            Self::HostsPerNetwork(hosts) => hosts_per_network::ask(hosts, question, chance),
+            Self::Union(parts) => union::ask(parts, question, chance),
             Self::MultipleDevices(count) => {
                 multiple_devices::ask(count.unwrap_or(question.mindevcount), question, chance)
             }

@@ -1,13 +1,11 @@
 //! MultipleHosts(n): copies on so many different hosts. The numbers are those of the rules in
 //! replication-policies.md 5.
 
-use super::candidates::{candidates, disks_total};
+use super::candidates::{candidates, disks_total, hosts_total, used_hosts};
 use super::{Question, Verdict};
 use crate::clock::Chance;
 use crate::cluster::device::DeviceView;
-use crate::cluster::device_state::DeviceStatus;
-use crate::ids::{DevId, HostId};
-use std::collections::BTreeSet;
+use crate::ids::DevId;
 
 /// Puts candidates in order; may leave some out.
 type Order = for<'v> fn(Vec<DeviceView<'v>>, &mut Chance) -> Vec<DevId>;
@@ -15,8 +13,7 @@ type Order = for<'v> fn(Vec<DeviceView<'v>>, &mut Chance) -> Vec<DevId>;
 pub fn ask(min: i64, question: &Question<'_>, order: Order, chance: &mut Chance) -> Verdict {
     let min = usize::try_from(min).unwrap_or(0);
     let on = question.told.len();
-    let used_hosts: BTreeSet<HostId> =
-        question.told.iter().filter_map(|&devid| question.world.device(devid)).map(|view| view.host.hostid).collect();
+    let used_hosts = used_hosts(question);
     let (hosts_on, hosts_total) = (used_hosts.len(), hosts_total(question));
     if min == 1 && on == 1 {
         return Verdict::AllGood; // 1
@@ -40,17 +37,10 @@ pub fn ask(min: i64, question: &Question<'_>, order: Order, chance: &mut Chance)
     let exclude_used = hosts_on < hosts_total; // 6
     let (desperate, ideal): (Vec<_>, Vec<_>) =
         candidates.into_iter().partition(|view| exclude_used && used_hosts.contains(&view.host.hostid)); // 8
+    // Ordered first: a device of unknown free space drops out, and would make desperate copies pile up meanwhile.
+    let ideal = order(ideal, chance);
     if on >= min && ideal.is_empty() {
         return Verdict::TemporaryFailure; // 9
     }
-    Verdict::CopyTo {
-        ideal: order(ideal, chance),
-        desperate: order(desperate, chance), // 10
-    }
-}
-
-/// Hosts with at least one device whose status is alive, whatever their own status.
-fn hosts_total(question: &Question<'_>) -> usize {
-    let alive = question.world.devices().filter(|view| view.device.status == DeviceStatus::Alive);
-    alive.map(|view| view.host.hostid).collect::<BTreeSet<_>>().len()
+    Verdict::CopyTo { ideal, desperate: order(desperate, chance) } // 10
 }

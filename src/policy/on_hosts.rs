@@ -1,12 +1,12 @@
 //! OnHosts(host,...) and NotOnHosts(host,...): copies on certain hosts, or anywhere but there
 //! (replication-policies.md 11.2).
 
-use super::candidates::candidates;
+use super::candidates::{candidates, told_views};
 use super::{Question, Verdict};
 use crate::clock::Chance;
 use crate::cluster::device::DeviceView;
 use crate::cluster::placement::order_all_by_free_space;
-use crate::ids::HostId;
+use crate::ids::{DevId, HostId};
 use std::collections::BTreeSet;
 
 /// Where a file is: hosts, and devices, that are named and that are not.
@@ -18,7 +18,7 @@ struct Spread {
 
 impl Spread {
     fn of(names: &[String], question: &Question<'_>) -> Self {
-        let told: Vec<_> = question.told.iter().filter_map(|&devid| question.world.device(devid)).collect();
+        let told: Vec<_> = told_views(question).collect();
         let (named, other): (Vec<_>, Vec<_>) = told.into_iter().partition(|view| is_named(names, view));
         let hosts = |views: &[DeviceView<'_>]| views.iter().map(|view| view.host.hostid).collect();
         Self { named_hosts: hosts(&named), other_hosts: hosts(&other), other_devices: other.len() }
@@ -39,21 +39,19 @@ pub fn ask_on(names: &[String], question: &Question<'_>, chance: &mut Chance) ->
     let min = usize::try_from(question.mindevcount).unwrap_or(0);
     let on = question.told.len();
     let spread = Spread::of(names, question);
-    let named_on = spread.named_hosts.len();
-    let hosts_on = named_on + spread.other_hosts.len();
-    if named_on > min || hosts_on > 2 * min || (named_on == min && on > 2 * min) {
-        return Verdict::TooGood;
-    }
-    if named_on == min && hosts_on == 2 * min {
-        return Verdict::AllGood;
+    let (named_on, others_on) = (spread.named_hosts.len(), spread.other_hosts.len());
+    if named_on >= min && others_on >= min {
+        // The plugin also says so where copies are still missing on one of both sides; nothing could be removed then.
+        return if on > 2 * min { Verdict::TooGood } else { Verdict::AllGood };
     }
     let unused: Vec<_> = candidates(question).into_iter().filter(|view| !spread.is_used(view)).collect();
     let (mut named, mut other): (Vec<_>, Vec<_>) = unused.into_iter().partition(|view| is_named(names, view));
-    if named_on == min {
+    if named_on >= min {
         named.clear();
     }
-    // The plugin copies on, and then has too many.
-    if hosts_on == 2 * min {
+    // Others stand in for named hosts that cannot be had, up to the number of copies. (The plugin copies on, and then
+    // has too many.)
+    if others_on >= min && named_on + others_on >= 2 * min {
         other.clear();
     }
     let mut ideal = order_all_by_free_space(named, chance);
@@ -74,7 +72,7 @@ pub fn ask_not_on(names: &[String], question: &Question<'_>, chance: &mut Chance
     copy_to(order_all_by_free_space(allowed.collect(), chance))
 }
 
-fn copy_to(ideal: Vec<crate::ids::DevId>) -> Verdict {
+fn copy_to(ideal: Vec<DevId>) -> Verdict {
     match ideal.is_empty() {
         true => Verdict::TemporaryFailure,
         false => Verdict::CopyTo { ideal, desperate: Vec::new() },

@@ -1,7 +1,8 @@
 //! Which copy may go when a file has more than its policy wants (W28): never one that the policy would miss.
 
+use super::candidates::told_views;
 use super::on_hosts::is_named;
-use super::{Question, ReplicationPolicy, Verdict};
+use super::{Question, ReplicationPolicy, Verdict, hosts_per_network};
 use crate::clock::Chance;
 use crate::cluster::device::DeviceView;
 use crate::cluster::device_state::DeviceStatus;
@@ -20,8 +21,8 @@ impl ReplicationPolicy {
         if self.ask(question, chance) != Verdict::TooGood {
             return None;
         }
-        let told = removable.iter().filter(|devid| question.told.contains(devid));
-        let mut views: Vec<_> = told.filter_map(|&devid| question.world.device(devid)).collect();
+        let told = told_views(question).filter(|view| removable.contains(&view.device.devid));
+        let mut views: Vec<_> = told.filter(|view| self.has_surplus_at(question, view)).collect();
         views.retain(|view| self.can_spare(question, view, chance));
         // The first of equals is taken: any of them.
         views.shuffle(chance);
@@ -52,19 +53,28 @@ impl ReplicationPolicy {
         matches!(self.ask(question, chance), Verdict::AllGood | Verdict::TooGood)
     }
 
+    /// Does removing this copy bring it nearer to the number that is wanted?
+    fn has_surplus_at(&self, question: &Question<'_>, view: &DeviceView<'_>) -> bool {
+        match self {
+            Self::HostsPerNetwork(wanted) => hosts_per_network::has_surplus_at(wanted, question, view),
+            Self::Union(parts) => parts.iter().any(|part| part.has_surplus_at(question, view)),
+            _ => true,
+        }
+    }
+
     /// May the file be here at all, if there is enough room elsewhere?
     fn wants_copy_on(&self, view: &DeviceView<'_>) -> bool {
         match self {
             Self::NotOnHosts(names) => !is_named(names, view),
-            Self::MultipleHosts(_) | Self::MultipleDevices(_) | Self::MultipleHostsRandom(_) | Self::OnHosts(_) => true,
+            Self::Union(parts) => parts.iter().all(|part| part.wants_copy_on(view)),
+            _ => true,
         }
     }
 }
 
 /// How many told devices there are on the host of this one.
 fn copies_on_host(question: &Question<'_>, view: &DeviceView<'_>) -> usize {
-    let hosts = question.told.iter().filter_map(|&devid| question.world.device(devid)).map(|told| told.host.hostid);
-    hosts.filter(|&hostid| hostid == view.host.hostid).count()
+    told_views(question).filter(|told| told.host.hostid == view.host.hostid).count()
 }
 
 #[cfg(test)]

@@ -369,6 +369,7 @@ impl Script<'_> {
         self.step(88, "set_state host=hA&device=2&state=zz", BAD_PARAMS);
         self.step(89, "set_state host=hA&device=99&state=down", "ERR no_device Device+not+found");
         self.step(90, "set_state host=hB&device=2&state=down", mismatch);
+        // J9.
         self.step(91, "set_state host=hA&device=2&state=dead", "OK ");
         self.step(92, "set_state host=hA&device=2&state=alive", too_high);
         self.step(93, "set_state host=hA&device=2&state=down", "OK ");
@@ -405,7 +406,7 @@ impl Script<'_> {
         self.step(105, "create_class domain=d1&class=c1&mindevcount=0", mindevcount);
         self.step(106, &format!("create_class domain=d1&{c1}&replpolicy=Foo()"), "ERR invalid_replpolicy *");
         self.step(107, &format!("create_class domain=d1&{c1}&replpolicy=MultipleHosts"), "ERR invalid_replpolicy *");
-        self.step(108, &format!("create_class domain=d1&{c1}&hashtype=SHA-256"), hash);
+        self.step(108, &format!("create_class domain=d1&{c1}&hashtype=SHA-3"), hash);
         self.step(109, &format!("create_class domain=zz&{c1}"), "ERR domain_not_found Domain+not+found");
         self.step(110, &format!("create_class domain=d1&{c1}&hashtype=MD5"), &format!("OK domain=d1&{c1}"));
         self.step(111, &format!("create_class domain=d1&{c1}"), exists);
@@ -781,7 +782,7 @@ impl Script<'_> {
         self.step(243, "set_server_setting key=skip_mkcol&value=nonsense", "OK ");
         self.step(244, "server_setting key=skip_mkcol", "OK key=skip_mkcol&value=0");
         let not_valid = "ERR invalid_format Not+a+valid+checksum+algorithm*";
-        self.step(245, "set_server_setting key=fsck_checksum&value=SHA-256", not_valid);
+        self.step(245, "set_server_setting key=fsck_checksum&value=SHA-3", not_valid);
         self.step(246, "set_server_setting key=fsck_checksum&value=MD5", "OK ");
         self.step(247, "set_server_setting key=fsck_checksum&value=class", "OK ");
         self.step(248, "server_setting key=fsck_checksum", "OK key=fsck_checksum&value=");

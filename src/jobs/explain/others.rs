@@ -170,15 +170,19 @@ fn reason(facts: &Facts<'_>, asked: &Asked<'_>, view: &DeviceView<'_>, state: Ot
             .is_some_and(|other| other.host.hostid == view.host.hostid && !other.device.is_dead())
     });
     let on_same_host = if shares_host { ": its host has a copy already" } else { "" };
+    let network = asked.answer.as_ref().ok().and_then(|answer| answer.policy.network_of(facts.cluster, view.host));
+    let in_network = network.map(|network| format!(" (in {network})")).unwrap_or_default();
     match state {
-        OtherState::Wanted => format!("the next copy may go here; {free} MiB free"),
-        OtherState::SecondChoice => format!("only if nothing better is left{on_same_host}; {free} MiB free"),
+        OtherState::Wanted => format!("the next copy may go here{in_network}; {free} MiB free"),
+        OtherState::SecondChoice => {
+            format!("only if nothing better is left{in_network}{on_same_host}; {free} MiB free")
+        }
         OtherState::Possible => match asked.answer.as_ref().map(|answer| &answer.verdict) {
             Ok(Verdict::CopyTo { .. }) => format!("could take a copy; {free} MiB free"),
             _ => format!("could take a copy, but none is wanted; {free} MiB free"),
         },
         OtherState::Excluded if asked.answer.is_err() => "the policy cannot be asked".to_owned(),
-        OtherState::Excluded => format!("the policy does not take it{on_same_host}"),
+        OtherState::Excluded => format!("the policy does not take it{in_network}{on_same_host}"),
         OtherState::NoUsage => "nothing is known to be free on it".to_owned(),
         OtherState::NoRoom => {
             let length = facts.file.map_or(0, |file| file.length);

@@ -375,6 +375,30 @@ fn a_device_can_be_excluded_by_the_policy() {
     );
 }
 
+/// Policies that look at networks say which they saw.
+#[test]
+fn networks_are_named() {
+    let mut world = World::new(&[1, 1, 1], &[1]);
+    world.cluster.server_settings.insert("network_zones".to_owned(), "near,far".to_owned());
+    world.cluster.server_settings.insert("zone_near".to_owned(), "10.0.0.0/24".to_owned());
+    world.cluster.server_settings.insert("zone_far".to_owned(), "10.9.0.0/24".to_owned());
+    world.host(3).ip = "10.9.0.3".to_owned();
+    world.class().replpolicy = Some("HostsPerNetwork(near=1,far=1)".to_owned());
+    let (verdict, text) = world.verdict();
+    assert_eq!((verdict, &*text), (VerdictWord::TooFew, "1 copy, but HostsPerNetwork(near=1,far=1) wants 2."));
+    assert_eq!(
+        world.other(3),
+        (OtherState::Wanted, "the next copy may go here (in zone far); 500 MiB free".to_owned())
+    );
+    assert_eq!(world.other(2), (OtherState::Excluded, "the policy does not take it (in zone near)".to_owned()));
+    world.class().replpolicy = Some("Union(MultipleHosts(1), MultipleNetworks(2))".to_owned());
+    assert_eq!(
+        world.other(2),
+        (OtherState::SecondChoice, "only if nothing better is left (in zone near); 500 MiB free".to_owned())
+    );
+    assert_eq!(world.other(3).0, OtherState::Wanted);
+}
+
 /// The policy names twenty at a time; it is asked until all that is shown has its answer.
 #[test]
 fn many_devices_are_shown_up_to_a_limit_and_counted_beyond() {

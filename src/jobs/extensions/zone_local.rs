@@ -37,7 +37,7 @@ impl ZoneLocal {
     fn local_first(&self, cluster: &Arc<ClusterSnapshot>, address: Option<IpAddr>, ordered: &mut [DevId]) {
         let mut known = self.known.borrow_mut();
         if !known.as_ref().is_some_and(|(snapshot, _)| Arc::ptr_eq(snapshot, cluster)) {
-            *known = Some((cluster.clone(), Zones::from_settings(cluster)));
+            *known = Some((cluster.clone(), Zones::from_settings(&cluster.server_settings)));
         }
         let Some((snapshot, zones)) = known.as_ref() else { return };
         let Some(local) = address.and_then(|address| zones.of(address)) else { return };
@@ -48,8 +48,7 @@ impl ZoneLocal {
 }
 
 fn zone_of_device<'z>(snapshot: &ClusterSnapshot, zones: &'z Zones, devid: DevId) -> Option<&'z str> {
-    let address: IpAddr = snapshot.device(devid)?.host.ip.parse().ok()?;
-    zones.of(address)
+    zones.of_host(snapshot.device(devid)?.host)
 }
 
 impl Extension for ZoneLocal {

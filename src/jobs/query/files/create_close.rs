@@ -29,7 +29,10 @@ pub const SPEC: CommandSpec = CommandSpec {
         number("devid", "The device that was written.").required(),
         text("path", "The URL that was written, as `create_open` gave it.").required(),
         number("size", "Expected size in bytes; missing, empty, `0` or negative: not compared."),
-        text("checksum", "`MD5:` or `SHA-1:` and hex digits; stored if the class wants this algorithm."),
+        text(
+            "checksum",
+            "Name of an algorithm (`MD5`, `SHA-1`, `SHA-224`, `SHA-256`, `SHA-384`, `SHA-512`), a colon and hex digits; stored if the class wants this algorithm.",
+        ),
         flag("checksumverify", "Read the file back and compare its checksum."),
         number("plugin.meta.keys", "Number of names and values to store with the file; for the extension `MetaData`.")
             .of_plugin(),

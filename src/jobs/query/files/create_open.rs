@@ -99,9 +99,10 @@ fn destinations(query: &Query<'_>) -> Result<Vec<DevId>, CommandError> {
     let count_max = if query.args.flag("multi_dest") { DESTINATIONS_MAX } else { 1 };
     let eligible = placement::eligible_for_new_file(&query.cluster, size_bytes, query.ctx.min_free_space_mb());
     let devids: Vec<_> = eligible.iter().map(|view| view.device.devid).collect();
-    let mut ordered = placement::order_by_free_space(eligible, &mut query.ctx.chance.borrow_mut());
+    let mut ordered = placement::order_by_free_space(eligible.clone(), &mut query.ctx.chance.borrow_mut());
     query.ctx.extensions.order_for_new_file(query, &devids, &mut ordered);
-    let destinations = placement::spread_over_hosts(&query.cluster, &ordered, count_max);
+    let chance = &mut query.ctx.chance.borrow_mut();
+    let destinations = placement::destinations(&query.cluster, &ordered, &eligible, count_max, chance);
     if destinations.is_empty() { Err(ErrorCode::NoDevices.into()) } else { Ok(destinations) }
 }
 

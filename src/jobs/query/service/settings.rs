@@ -185,7 +185,8 @@ mod tests {
         assert_eq!(stored("skip_mkcol", "nonsense"), some("0"));
         assert_eq!(stored("skip_mkcol", "10"), some("1"));
         assert_eq!(stored("skip_mkcol", "o"), Err("invalid_format Unknown format".to_owned()));
-        assert_eq!(stored("fsck_checksum", "SHA-256"), Err("invalid_format Not a valid checksum algorithm".to_owned()));
+        assert_eq!(stored("fsck_checksum", "SHA-3"), Err("invalid_format Not a valid checksum algorithm".to_owned()));
+        assert_eq!(stored("fsck_checksum", "SHA-256"), some("SHA-256"), "245 of the reference");
         assert_eq!(stored("fsck_checksum", "class"), Ok(None));
         assert_eq!(stored("fsck_checksum", "MD5"), some("MD5"));
         assert!(stored("zone_a", "xyz").is_err_and(|text| text.contains("netmask")));

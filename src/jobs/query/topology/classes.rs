@@ -2,6 +2,7 @@
 
 use super::domains::find_in_database;
 use crate::cluster::checksum::HashType;
+use crate::cluster::zones::Zones;
 use crate::jobs::query::Query;
 use crate::jobs::query::error::{CommandError, CommandResult};
 use crate::jobs::query::spec::{Argument, CommandSpec, Group, Origin, Pair, flag, number, pair, text};
@@ -9,7 +10,7 @@ use crate::policy;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::classes::{self, ClassFields};
-use crate::store::{DeleteOutcome, StoreError};
+use crate::store::{DeleteOutcome, StoreError, server_settings};
 use bstr::{BString, ByteSlice};
 
 /// Of `create_class` and `update_class`.
@@ -18,9 +19,22 @@ const ARGUMENTS: &[Argument] = &[
     text("class", "Name of the class.").required(),
     number("mindevcount", "Copies wanted, 1 to 255.").required(),
     text("replpolicy", "Replication policy, for example `MultipleHosts(3)`; one that is set is never erased."),
-    text("hashtype", "`MD5`, `SHA-1` or `NONE`."),
+    text(
+        "hashtype",
+        "Checksum that is kept of each file: `MD5`, `SHA-1`, `SHA-224`, `SHA-256`, `SHA-384`, `SHA-512` or `NONE`.",
+    ),
     flag("update", "Change the class, as `update_class`."),
 ];
+/// What `replpolicy` may be.
+const POLICIES: &str = "Policies: `MultipleHosts(n)`, n copies on as many hosts; `MultipleDevices(n)`, on as many \
+    devices; `MultipleNetworks(n)`, on as many networks as possible, then on n hosts; \
+    `HostsPerNetwork(near=2,far=1)`, so many hosts in each of these network zones (settings `network_zones` and \
+    `zone_<name>`); `Union(p1, p2)`, all of these. Without n, or with 0, the number is `mindevcount`. Also \
+    `MultipleHostsRandom(n)`, `OnHosts(host1,host2)` and `NotOnHosts(host1,host2)`, see EXTENSIONS.md. A network is a \
+    zone, or for an address outside all zones the /16 around it (IPv6: /48). A tracker of 2.73 knows the first two; \
+    `MultipleNetworks` and `HostsPerNetwork` if the zones package is installed there; `Union` not (files of such a \
+    class kill its workers). It knows the checksums `MD5` and `SHA-1` only: choose one of these while such trackers share \
+    the database.";
 const REPLY: &[Pair] = &[pair("domain", "Domain."), pair("class", "Class."), pair("mindevcount", "Copies wanted.")];
 
 pub const CREATE_CLASS: CommandSpec = CommandSpec {
@@ -39,7 +53,7 @@ pub const CREATE_CLASS: CommandSpec = CommandSpec {
         ErrorCode::ClassExists,
         ErrorCode::ClassNotFound,
     ],
-    notes: "",
+    notes: POLICIES,
     origin: Origin::Reference,
     is_intercepted: false,
 };
@@ -60,7 +74,7 @@ pub const UPDATE_CLASS: CommandSpec = CommandSpec {
         ErrorCode::ClassNotFound,
         ErrorCode::ClassExists,
     ],
-    notes: "",
+    notes: "Policies and checksums: see `create_class`.",
     origin: Origin::Reference,
     is_intercepted: false,
 };
@@ -144,8 +158,7 @@ fn fields(query: &Query<'_>) -> Result<ClassFields, CommandError> {
     }
     let replpolicy = query.args.truthy("replpolicy").map(|text| text.to_str_lossy().into_owned());
     if let Some(text) = &replpolicy {
-        policy::parse(text)
-            .map_err(|error| CommandError::with_text(ErrorCode::InvalidReplpolicy, error.to_string()))?;
+        check_policy(query, text)?;
     }
     let hashtype = match query.args.truthy("hashtype") {
         None => None,
@@ -153,6 +166,25 @@ fn fields(query: &Query<'_>) -> Result<ClassFields, CommandError> {
         Some(name) => Some(Some(HashType::from_name(name).ok_or(ErrorCode::InvalidHashtype)?.number())),
     };
     Ok(ClassFields { mindevcount, replpolicy, hashtype })
+}
+
+/// A policy that can be read, and whose zones there are (Q10). They are looked up in the database: they may have been
+/// set just now.
+fn check_policy(query: &Query<'_>, text: &str) -> Result<(), CommandError> {
+    let refused = |message: String| CommandError::with_text(ErrorCode::InvalidReplpolicy, message);
+    let policy = policy::parse(text).map_err(|error| refused(error.to_string()))?;
+    let named = policy.zones_named();
+    if named.is_empty() {
+        return Ok(());
+    }
+    let settings = query.ctx.session.read(server_settings::all)?;
+    let zones = Zones::from_settings(&settings.into_iter().collect());
+    match named.into_iter().find(|zone| !zones.has(zone)) {
+        None => Ok(()),
+        Some(zone) => Err(refused(format!(
+            "There is no network zone {zone}: name it in the setting network_zones and give its masks in zone_{zone}"
+        ))),
+    }
 }
 
 fn named(domain: &BString, class: &BString) -> Pairs {

@@ -43,7 +43,7 @@ pub const GET_DOMAINS: CommandSpec = CommandSpec {
         pair("domain<n>classes", "Number of its classes."),
         pair("domain<n>class<m>name", "Name of the class; the default class is always listed."),
         pair("domain<n>class<m>replpolicy", "Replication policy."),
-        pair("domain<n>class<m>hashtype", "`MD5`, `SHA-1` or `NONE`."),
+        pair("domain<n>class<m>hashtype", "Name of a checksum, or `NONE`."),
         pair("domain<n>class<m>mindevcount", "Copies wanted."),
     ],
     errors: &[],
