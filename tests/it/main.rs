@@ -13,6 +13,7 @@ mod explain;
 mod extensions;
 mod maintenance;
 mod memcached;
+mod monitor;
 mod random_requests;
 mod recovery;
 mod replication;

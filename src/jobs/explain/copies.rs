@@ -25,11 +25,7 @@ impl Place {
             device_status: view.device.status.name(),
             host_status: view.host.status.map(|status| status.name()).unwrap_or_default(),
             device_observed: view.device.observed.map(ObservedDevice::name).unwrap_or_default(),
-            host_observed: match view.host.observed {
-                Some(ObservedHost::Reachable) => "reachable",
-                Some(ObservedHost::Unreachable) => "unreachable",
-                None => "",
-            },
+            host_observed: view.host.observed.map(ObservedHost::name).unwrap_or_default(),
         }
     }
 }

@@ -86,8 +86,8 @@ pub async fn check_device(client: &NodeClient, target: &CheckTarget, chance: &mu
     DeviceCheck { usage: Some(usage), waited, ..check }
 }
 
-/// A node that answers, whatever it says, is reachable; one that does not answer in time takes its host down; one that
-/// refuses the connection may be starting, or serve its other devices from other ports.
+/// A node that answers, whatever it says, is reachable; silence takes the host down, unless other devices of it answer; one
+/// that refuses the connection may be starting, or serve its other devices from other ports.
 fn without_usage(error: &NodeError) -> DeviceCheck {
     let host = match error {
         NodeError::Timeout(_) => Some(ObservedHost::Unreachable),
@@ -133,14 +133,31 @@ async fn write_and_read(
     let put = client.put_small(&format!("{}{path}", target.http_base), body.clone(), None).await;
     put.map_err(|error| format!("write test: {error}"))?;
     let read = client.get_text(&format!("{}{path}", target.get_base), USAGE_BYTES_MAX).await;
-    Ok(read.map_err(|error| format!("write test, reading back: {error}"))? == body)
+    let is_same = match read {
+        Ok(bytes) => bytes == body,
+        // Another tracker that used the same name has removed it.
+        Err(NodeError::Missing) => return Ok(false),
+        Err(error) => return Err(format!("write test, reading back: {error}")),
+    };
+    if is_same {
+        remove(client, &format!("{}{path}", target.http_base)).await;
+    }
+    Ok(is_same)
+}
+
+/// Removes a test file, so that they do not pile up (W22). If that fails, one of a hundred small files stays.
+async fn remove(client: &NodeClient, url: &str) {
+    let _outcome = client.delete(url).await;
 }
 
 /// A transport error says nothing about it (J29, replacement).
 async fn rejects_bad_md5(client: &NodeClient, target: &CheckTarget, directory: &str) -> Option<bool> {
     let url = format!("{}{directory}test-md5", target.http_base);
     match client.put_small(&url, Bytes::from_static(b"."), Some(WRONG_MD5)).await {
-        Ok(()) => Some(false),
+        Ok(()) => {
+            remove(client, &url).await;
+            Some(false)
+        }
         Err(NodeError::Status(_) | NodeError::Missing) => Some(true),
         Err(_) => None,
     }

@@ -13,7 +13,9 @@ use crate::store::classes::ClassRow;
 use crate::store::devices::DeviceRow;
 use crate::store::domains::DomainRow;
 use crate::store::hosts::HostRow;
-use crate::store::{Session, StoreResult, classes, devices, domains, file_paths, hosts, server_settings};
+use crate::store::{
+    Session, StoreResult, classes, deleted_files, devices, domains, file_paths, hosts, server_settings,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -28,6 +30,14 @@ pub struct Tables {
     pub devices: Vec<DeviceRow>,
     pub server_settings: BTreeMap<String, String>,
     pub file_paths_domains: Vec<Dmid>,
+}
+
+impl Tables {
+    /// Are deleted files to be kept for a while?
+    pub fn keep_deleted_files(&self) -> bool {
+        let window = self.server_settings.get(deleted_files::WINDOW_SETTING);
+        window.and_then(|text| text.trim().parse::<i64>().ok()).is_some_and(|secs| secs > 0)
+    }
 }
 
 /// Reads all configuration tables, and those of extensions that are switched on.
@@ -46,12 +56,18 @@ pub fn read_tables(session: &Session, extensions: &ExtensionSettings) -> StoreRe
     })
 }
 
-/// Builds the next snapshot; observed states carry over from the previous one.
+/// Builds the next snapshot; observed states carry over from the previous one (J35), but not those of what is looked at no
+/// more: nobody knows how such a device is when it comes back (jobs.md W22).
 pub fn build(tables: Tables, previous: &ClusterSnapshot, default_mindevcount: i64) -> ClusterSnapshot {
+    let hosts: BTreeMap<_, _> = tables.hosts.into_iter().map(|row| (row.hostid, build_host(row, previous))).collect();
+    let build_device = |row: DeviceRow| {
+        let host_is_watched = hosts.get(&row.hostid).is_some_and(Host::may_be_read);
+        (row.devid, Arc::new(build_device(row, host_is_watched, previous)))
+    };
     ClusterSnapshot {
         domains: build_domains(tables.domains, tables.classes, default_mindevcount),
-        hosts: tables.hosts.into_iter().map(|row| (row.hostid, Arc::new(build_host(row, previous)))).collect(),
-        devices: tables.devices.into_iter().map(|row| (row.devid, Arc::new(build_device(row, previous)))).collect(),
+        devices: tables.devices.into_iter().map(build_device).collect(),
+        hosts: hosts.into_iter().map(|(hostid, host)| (hostid, Arc::new(host))).collect(),
         server_settings: tables.server_settings,
         file_paths_domains: tables.file_paths_domains.into_iter().collect(),
     }
@@ -87,7 +103,8 @@ fn build_domains(
 
 fn build_host(row: HostRow, previous: &ClusterSnapshot) -> Host {
     let port = |number: Option<i64>| number.and_then(|number| u16::try_from(number).ok());
-    Host {
+    let observed = previous.host(row.hostid).and_then(|host| host.observed);
+    let mut host = Host {
         hostid: row.hostid,
         name: row.hostname.unwrap_or_default(),
         status: row.status.as_deref().and_then(HostStatus::from_name),
@@ -97,21 +114,31 @@ fn build_host(row: HostRow, previous: &ClusterSnapshot) -> Host {
         altip: row.altip,
         altmask: row.altmask.as_deref().and_then(Netmask::parse),
         altmask_text: row.altmask,
-        observed: previous.host(row.hostid).and_then(|host| host.observed),
-    }
+        observed: None,
+    };
+    host.observed = observed.filter(|_| host.may_be_read());
+    host
 }
 
-fn build_device(row: DeviceRow, previous: &ClusterSnapshot) -> Device {
+fn build_device(row: DeviceRow, host_is_watched: bool, previous: &ClusterSnapshot) -> Device {
     let before = previous.devices.get(&row.devid);
+    let status = row.status.as_deref().and_then(DeviceStatus::from_name).unwrap_or(DeviceStatus::Down);
+    let is_watched = host_is_watched && status.may_be_read();
+    // What was seen lately counts until somebody has stored figures: a new device is of use after its first round.
+    let (mb_total, mb_used) = match (row.mb_total, row.mb_used, before) {
+        (Some(total), Some(used), _) => (Some(total), Some(used)),
+        (_, _, Some(before)) if is_watched => (before.mb_total, before.mb_used),
+        (total, used, _) => (total, used),
+    };
     Device {
         devid: row.devid,
         hostid: row.hostid,
-        status: row.status.as_deref().and_then(DeviceStatus::from_name).unwrap_or(DeviceStatus::Down),
+        status,
         weight: row.weight,
-        mb_total: row.mb_total,
-        mb_used: row.mb_used,
+        mb_total,
+        mb_used,
         mb_asof: row.mb_asof,
-        observed: before.and_then(|device| device.observed),
+        observed: before.and_then(|device| device.observed).filter(|_| is_watched),
         utilization: before.and_then(|device| device.utilization.clone()),
         reject_bad_md5: before.and_then(|device| device.reject_bad_md5),
         wait: before.and_then(|device| device.wait),
