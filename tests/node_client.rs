@@ -11,6 +11,7 @@ use mogilefs::cluster::checksum::{Checksum, HashType};
 use mogilefs::cluster::device_state::{ObservedDevice, ObservedHost};
 use mogilefs::ids::{DevId, HostId};
 use mogilefs::jobs::monitor::check_device::{CheckTarget, DeviceCheck, UsageKib, check_device};
+use mogilefs::jobs::monitor::guards::Guards;
 use mogilefs::jobs::monitor::refresh::{self, Tables};
 use mogilefs::jobs::monitor::round::{Change, Rounds};
 use mogilefs::node_client::{Copy, CopyError, CopyReport, Deleted, NodeClient, NodeError};
@@ -891,6 +892,7 @@ fn check_target(node: &FakeNode) -> CheckTarget {
         get_base: node.base.clone(),
         may_write: true,
         write_test_due: true,
+        expected_mark: None,
     }
 }
 
@@ -933,7 +935,7 @@ async fn a_good_device_is_writeable() {
         write_tested: true,
         reject_bad_md5: Some(true),
         waited: seen.waited,
-        problem: None,
+        ..DeviceCheck::default()
     };
     assert_eq!(seen, expected);
     let put = test_puts(&node).pop().expect("a write test");
@@ -1175,12 +1177,14 @@ fn tables(hosts: &[(&FakeNode, usize)]) -> Tables {
             .collect(),
         server_settings: BTreeMap::new(),
         file_paths_domains: Vec::new(),
+        guards: Guards::default(),
     }
 }
 
 struct Watched {
     rounds: Rounds,
     cluster: ClusterSnapshot,
+    guards: Guards,
 }
 
 impl Watched {
@@ -1189,13 +1193,14 @@ impl Watched {
         settings.storage.node_timeout_ms = u64::try_from(NODE_TIMEOUT.as_millis()).expect("small");
         change(&mut settings);
         let rounds = Rounds::new(client_with(&settings.storage), &settings, chance_from_seed(7));
-        Self { rounds, cluster: refresh::build(tables(hosts), &ClusterSnapshot::default(), 2) }
+        let cluster = refresh::build(tables(hosts), &ClusterSnapshot::default(), 2);
+        Self { rounds, cluster, guards: Guards::default() }
     }
 
     /// Runs a round; how long it took.
     async fn round(&mut self) -> Duration {
         let begun = Instant::now();
-        let report = self.rounds.run(&self.cluster).await;
+        let report = self.rounds.run(&self.cluster, &self.guards).await;
         let after = report.apply(&self.cluster);
         for change in report.changes(&self.cluster, &after) {
             if let Change::Device { devid, observed, .. } = change {

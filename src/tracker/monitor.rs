@@ -8,13 +8,21 @@
 use super::seat::{Heartbeat, Retire, Seat};
 use crate::clock::new_chance;
 use crate::cluster::{ClusterSnapshot, ClusterView};
+use crate::ids::DevId;
+use crate::jobs::at_risk::Pace;
+use crate::jobs::cluster_check;
+use crate::jobs::monitor::automation::Rules;
 use crate::jobs::monitor::coupling::{Coupling, Need};
+use crate::jobs::monitor::guards::Guards;
 use crate::jobs::monitor::refresh::{self, Tables};
 use crate::jobs::monitor::round::{Change, RoundReport, Rounds};
+use crate::jobs::monitor::upkeep;
+use crate::jobs::monitor::utilization_watch::UtilizationWatch;
+use crate::metrics::Metrics;
 use crate::node_client::NodeClient;
 use crate::notices::{AwaitMonitorRound, RefreshCluster};
 use crate::settings::Settings;
-use crate::store::{Session, Store, StoreResult, deleted_files, devices};
+use crate::store::{Session, Store, StoreResult, deleted_files, queues};
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, ResponseFuture,
     SpawnHandle, WrapFuture,
@@ -23,6 +31,7 @@ use slog::Logger;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// Time to read the configuration tables.
 #[derive(Message, Clone, Copy, Debug)]
@@ -39,6 +48,11 @@ pub struct MainMonitor;
 #[rtype(result = "()")]
 pub struct MonitorJustRan;
 
+/// Rows of the replication queue that are looked at for files at one copy.
+const RISK_ROWS: i64 = 1000;
+/// Between two tries of the rules for devices after they refused something, which may cost the database some time.
+const AFTER_REFUSAL_SECS: i64 = 60;
+
 /// The actor; one per tracker, on an arbiter of its own.
 pub struct Monitor {
     seat: Seat,
@@ -46,13 +60,30 @@ pub struct Monitor {
     session: Option<Session>,
     settings: Arc<Settings>,
     view: ClusterView,
+    metrics: Metrics,
+    pace: Pace,
+    born: Instant,
+    /// Files were at one copy when it was looked last.
+    files_at_risk: bool,
+    /// As last told.
+    devices_of_dead_hosts: Vec<DevId>,
     supervisor: Recipient<MonitorJustRan>,
     /// `None` while a round runs.
     rounds: Option<Rounds>,
+    utilization: UtilizationWatch,
+    /// As last read.
+    guards: Arc<Guards>,
+    /// A node showed the mark of a disk, and the database has no place for it: that was said.
+    guard_table_missed: bool,
+    /// What the rules refused last, and until when they are left alone.
+    rules_refused: Vec<String>,
+    rules_rest_until: Option<Instant>,
     coupling: Coupling<oneshot::Sender<()>>,
     next_reading: SpawnHandle,
     database_read: bool,
     database_failing: bool,
+    /// Since when the database has answered without a break.
+    database_steady_since: Option<Instant>,
     /// The database was asked whether it can keep deleted files, since that is wanted.
     undelete_checked: bool,
     /// The newest reading that a complete round has included.
@@ -67,6 +98,8 @@ struct Reading {
     tables: StoreResult<Tables>,
     /// Deleted files are to be kept, and the database was asked whether it has a table for them.
     undelete_table: Option<StoreResult<bool>>,
+    /// Is some queued file at one copy?
+    files_at_risk: Option<bool>,
 }
 
 impl Monitor {
@@ -75,6 +108,7 @@ impl Monitor {
         store: Store,
         settings: Arc<Settings>,
         view: ClusterView,
+        metrics: Metrics,
         supervisor: Recipient<MonitorJustRan>,
         log: Logger,
     ) -> Self {
@@ -82,10 +116,21 @@ impl Monitor {
             seat,
             store,
             session: None,
+            utilization: UtilizationWatch::new(&settings.storage, log.clone()),
             settings,
             view,
+            metrics,
+            pace: Pace::default(),
+            born: Instant::now(),
+            files_at_risk: false,
+            devices_of_dead_hosts: Vec::new(),
             supervisor,
             rounds: None,
+            guards: Arc::default(),
+            guard_table_missed: false,
+            rules_refused: Vec::new(),
+            rules_rest_until: None,
+            database_steady_since: None,
             coupling: Coupling::default(),
             next_reading: SpawnHandle::default(),
             database_read: false,
@@ -107,16 +152,21 @@ impl Monitor {
         let reading = tokio::task::spawn_blocking(move || {
             let tables = refresh::read_tables(&session, &settings.extensions);
             let asks = !undelete_checked && tables.as_ref().is_ok_and(Tables::keep_deleted_files);
-            Reading { tables, undelete_table: asks.then(|| session.read(deleted_files::is_set_up)) }
+            // What cannot be counted is looked for again next time.
+            let is_any_at_risk = || session.read(|conn| queues::replicate::is_any_at_risk(conn, RISK_ROWS));
+            let files_at_risk = tables.is_ok().then(|| is_any_at_risk().ok()).flatten();
+            Reading { tables, files_at_risk, undelete_table: asks.then(|| session.read(deleted_files::is_set_up)) }
         });
         ctx.spawn(reading.into_actor(self).map(|reading, monitor: &mut Self, ctx| {
             match reading {
                 Ok(reading) => monitor.take_reading(reading),
                 Err(ended) => {
+                    monitor.database_steady_since = None;
                     slog::error!(monitor.log, "reading the configuration tables broke off"; "error" => %ended);
                 }
             }
             monitor.end_reading(ctx);
+            monitor.apply_rules(ctx);
         }));
     }
 
@@ -125,19 +175,26 @@ impl Monitor {
         match reading.tables {
             Ok(tables) => {
                 self.undelete_checked &= tables.keep_deleted_files();
+                self.guards = Arc::new(tables.guards.clone());
+                self.database_steady_since.get_or_insert_with(Instant::now);
                 let default_mindevcount = self.settings.tracker.default_mindevcount;
                 self.view.publish(refresh::build(tables, &self.view.load(), default_mindevcount));
                 self.database_read = true;
+                self.note_dead_hosts();
                 if std::mem::take(&mut self.database_failing) {
                     slog::info!(self.log, "database answers again");
                 }
             }
             Err(error) => {
+                self.database_steady_since = None;
                 if !std::mem::replace(&mut self.database_failing, true) {
                     slog::error!(self.log, "cannot read the configuration tables; the last known ones stay in force";
                         "error" => %error);
                 }
             }
+        }
+        if let Some(at_risk) = reading.files_at_risk {
+            self.note_risk(at_risk);
         }
         if let Some(table) = reading.undelete_table {
             self.note_undelete_table(table);
@@ -149,6 +206,28 @@ impl Monitor {
         let interval = Duration::from_millis(self.settings.monitor.db_interval_ms);
         self.next_reading = ctx.notify_later(DbMonitor, interval);
         self.serve_requests(ctx);
+    }
+
+    /// Says when the first file is at one copy, and when none is any more.
+    fn note_risk(&mut self, at_risk: bool) {
+        if std::mem::replace(&mut self.files_at_risk, at_risk) == at_risk {
+            return;
+        }
+        if at_risk {
+            slog::info!(self.log, "files are at one copy and wait for another"; "show" => "mogilefs check");
+        } else {
+            slog::info!(self.log, "no queued file is at one copy any more");
+        }
+    }
+
+    /// Says when other devices than before are left on hosts that are dead (jobs.md W30).
+    fn note_dead_hosts(&mut self) {
+        let devids = cluster_check::devices_of_dead_hosts(&self.view.load());
+        if !devids.is_empty() && devids != self.devices_of_dead_hosts {
+            slog::warn!(self.log, "devices of dead hosts are not marked dead: their copies count as good";
+                "devids" => format!("{devids:?}"), "show" => "mogilefs check");
+        }
+        self.devices_of_dead_hosts = devids;
     }
 
     /// Says once when deleted files are to be kept but the database has no table for that.
@@ -165,9 +244,10 @@ impl Monitor {
     fn start_round(&mut self, ctx: &mut Context<Self>) {
         let Some(mut rounds) = self.rounds.take() else { return };
         self.coupling.begin_round();
-        let (cluster, database_read) = (self.view.load_full(), self.database_read);
+        let (cluster, guards, database_read) = (self.view.load_full(), self.guards.clone(), self.database_read);
+        self.utilization.follow(&cluster);
         let round = async move {
-            let report = rounds.run(&cluster).await;
+            let report = rounds.run(&cluster, &guards).await;
             (rounds, report)
         };
         ctx.spawn(round.into_actor(self).map(move |(rounds, report), monitor: &mut Self, ctx| {
@@ -178,11 +258,15 @@ impl Monitor {
 
     /// `database_read`: the round knew the devices of the database.
     fn end_round(&mut self, report: &RoundReport, database_read: bool, ctx: &mut Context<Self>) {
+        let copied = self.pace.sample(self.born.elapsed(), &self.metrics.files_replicated);
+        self.metrics.copied_last_minute.set(copied);
         let before = self.view.load_full();
-        let after = report.apply(&before);
+        report.answering(&before).for_each(|address| self.utilization.note_answer(address));
+        let after = self.utilization.apply(report.apply(&before));
         self.log_changes(&report.changes(&before, &after));
+        self.log_guards(report, &before, &after);
+        self.store(report, &before, &after, ctx);
         self.view.publish(after);
-        self.store_usages(report, &before, ctx);
         let (reading, released) = self.coupling.end_round();
         tell(released);
         if reading > self.reading_announced {
@@ -204,6 +288,22 @@ impl Monitor {
         }
     }
 
+    fn log_guards(&mut self, report: &RoundReport, before: &ClusterSnapshot, after: &ClusterSnapshot) {
+        let (before, after) = (&before.guard_failures, &after.guard_failures);
+        for (devid, failure) in after.iter().filter(|(devid, failure)| before.get(devid) != Some(failure)) {
+            slog::error!(self.log, "mount guard failed: the device counts as unreachable"; "devid" => devid,
+                "problem" => failure.text(), "remedy" => format!("mount its disk, or: mogilefs device accept {devid}"));
+        }
+        for devid in before.keys().filter(|devid| !after.contains_key(devid)) {
+            slog::info!(self.log, "mount guard holds again"; "devid" => devid);
+        }
+        if !self.guards.is_set_up && !self.guard_table_missed && self.database_read && report.shows_marks() {
+            self.guard_table_missed = true;
+            slog::warn!(self.log, "marks of disks are not watched: the database has no table for them";
+                "remedy" => "mogilefs db setup");
+        }
+    }
+
     fn log_changes(&self, changes: &[Change<'_>]) {
         for change in changes {
             match change {
@@ -219,17 +319,67 @@ impl Monitor {
         }
     }
 
-    fn store_usages(&self, report: &RoundReport, before: &ClusterSnapshot, ctx: &mut Context<Self>) {
+    /// Writes what the round learned.
+    fn store(
+        &mut self,
+        report: &RoundReport,
+        before: &ClusterSnapshot,
+        after: &ClusterSnapshot,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(session) = self.session.clone() else { return };
         let interval_secs = self.settings.monitor.usage_store_interval_secs;
         let usages = report.usages_to_store(before, interval_secs);
-        let (Some(session), false) = (self.session.clone(), usages.is_empty()) else { return };
+        let update = self.guards.update(report, after);
+        Arc::make_mut(&mut self.guards).apply(&update);
+        if usages.is_empty() && update.is_empty() {
+            return;
+        }
         let log = self.log.clone();
         let storing = in_background(async move {
-            if let Err(error) = store_usages(&session, usages, interval_secs).await {
+            if !usages.is_empty()
+                && let Err(error) = upkeep::store_usages(&session, usages, interval_secs).await
+            {
                 slog::warn!(log, "could not store usage figures"; "error" => %error);
             }
+            if !update.is_empty()
+                && let Err(error) = upkeep::store_guards(&session, update).await
+            {
+                slog::warn!(log, "could not store what is known of devices"; "error" => %error);
+            }
         });
-        ctx.spawn(storing.into_actor(self));
+        ctx.spawn(storing.into_actor(self).map(|_done, _monitor, _ctx| ()));
+    }
+
+    /// Lets the rules act, if any is on and this tracker has had its database for long enough. Only after a reading, so
+    /// never in an outage.
+    fn apply_rules(&mut self, ctx: &mut Context<Self>) {
+        let cluster = self.view.load_full();
+        let (Some(rules), Some(session), Some(steady_since)) =
+            (Rules::of(&cluster), self.session.clone(), self.database_steady_since)
+        else {
+            return;
+        };
+        let is_steady = steady_since.elapsed().as_secs() >= u64::try_from(rules.steady_secs()).unwrap_or(u64::MAX);
+        let rests = self.rules_rest_until.is_some_and(|until| Instant::now() < until);
+        if rests || !is_steady || !self.guards.is_set_up || self.reading_announced == 0 {
+            return;
+        }
+        let log = self.log.clone();
+        let applying = in_background(async move { upkeep::apply_rules(&session, &cluster, rules, &log).await });
+        ctx.spawn(applying.into_actor(self).map(move |report, monitor, ctx| match report {
+            Some(Ok(report)) => {
+                let rest_secs = u64::try_from(rules.steady_secs().min(AFTER_REFUSAL_SECS)).unwrap_or(0);
+                let rest = (!report.refused.is_empty()).then_some(Duration::from_secs(rest_secs));
+                monitor.rules_rest_until = rest.map(|rest| Instant::now() + rest);
+                upkeep::log_refusals(&monitor.log, &mut monitor.rules_refused, report.refused);
+                if report.changed > 0 {
+                    ctx.notify(DbMonitor);
+                }
+            }
+            Some(Err(error)) => slog::warn!(monitor.log, "the rules for devices could not act"; "error" => %error),
+            None => {}
+        }));
     }
 }
 
@@ -240,18 +390,10 @@ fn tell(waiters: Vec<oneshot::Sender<()>>) {
     }
 }
 
-/// Does work with the database on a thread where it may block; a panic of it is that thread's.
-async fn in_background(work: impl Future<Output = ()> + Send + 'static) {
+/// Does work with the database on a thread where it may block; `None` if it panicked there.
+async fn in_background<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
     let runtime = tokio::runtime::Handle::current();
-    let _panicked = tokio::task::spawn_blocking(move || runtime.block_on(work)).await;
-}
-
-/// One tracker at a time writes the usage columns.
-async fn store_usages(session: &Session, usages: Vec<devices::DeviceUsage>, interval_secs: i64) -> StoreResult<()> {
-    let Some(lock) = session.try_lock("mgfs:device_update", Duration::ZERO).await? else { return Ok(()) };
-    let stored = session.write(move |conn| devices::update_usage(conn, &usages, interval_secs)).await;
-    lock.release().await;
-    stored
+    tokio::task::spawn_blocking(move || runtime.block_on(work)).await.ok()
 }
 
 impl Actor for Monitor {

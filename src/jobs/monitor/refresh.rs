@@ -1,13 +1,16 @@
 //! From the configuration tables to a [`ClusterSnapshot`], keeping what was observed (jobs.md 4.2).
 
+use super::guards::Guards;
 use crate::cluster::ClusterSnapshot;
 use crate::cluster::checksum::HashType;
 use crate::cluster::device::Device;
 use crate::cluster::device_state::{DeviceStatus, HostStatus};
 use crate::cluster::domain::{Class, Domain};
 use crate::cluster::host::Host;
+use crate::cluster::mount_guard::GuardFailure;
 use crate::cluster::netmask::Netmask;
-use crate::ids::{ClassId, Dmid};
+use crate::ids::{ClassId, DevId, Dmid};
+use crate::jobs::cluster_check::DEAD_HOSTS_SETTING;
 use crate::settings::ExtensionSettings;
 use crate::store::classes::ClassRow;
 use crate::store::devices::DeviceRow;
@@ -30,6 +33,7 @@ pub struct Tables {
     pub devices: Vec<DeviceRow>,
     pub server_settings: BTreeMap<String, String>,
     pub file_paths_domains: Vec<Dmid>,
+    pub guards: Guards,
 }
 
 impl Tables {
@@ -52,6 +56,7 @@ pub fn read_tables(session: &Session, extensions: &ExtensionSettings) -> StoreRe
             hosts: hosts::all(conn)?,
             devices: devices::all(conn)?,
             server_settings: server_settings::all(conn)?,
+            guards: Guards::read(conn)?,
         })
     })
 }
@@ -60,17 +65,43 @@ pub fn read_tables(session: &Session, extensions: &ExtensionSettings) -> StoreRe
 /// more: nobody knows how such a device is when it comes back (jobs.md W22).
 pub fn build(tables: Tables, previous: &ClusterSnapshot, default_mindevcount: i64) -> ClusterSnapshot {
     let hosts: BTreeMap<_, _> = tables.hosts.into_iter().map(|row| (row.hostid, build_host(row, previous))).collect();
-    let build_device = |row: DeviceRow| {
-        let host_is_watched = hosts.get(&row.hostid).is_some_and(Host::may_be_read);
+    let dead_with_host = flag(&tables.server_settings, DEAD_HOSTS_SETTING);
+    let build_device = |mut row: DeviceRow| {
+        let host = hosts.get(&row.hostid);
+        let host_is_watched = host.is_some_and(Host::may_be_read);
+        if dead_with_host && host.is_some_and(|host| host.status == Some(HostStatus::Dead)) {
+            row.status = Some(DeviceStatus::Dead.name().to_owned());
+        }
         (row.devid, Arc::new(build_device(row, host_is_watched, previous)))
     };
-    ClusterSnapshot {
+    let mut next = ClusterSnapshot {
+        guard_failures: BTreeMap::new(),
         domains: build_domains(tables.domains, tables.classes, default_mindevcount),
         devices: tables.devices.into_iter().map(build_device).collect(),
         hosts: hosts.into_iter().map(|(hostid, host)| (hostid, Arc::new(host))).collect(),
         server_settings: tables.server_settings,
         file_paths_domains: tables.file_paths_domains.into_iter().collect(),
-    }
+    };
+    next.guard_failures = guard_failures(previous, &next, &tables.guards);
+    next
+}
+
+/// Those that are known, of devices that are still looked at and must still bear the same mark.
+fn guard_failures(
+    previous: &ClusterSnapshot,
+    next: &ClusterSnapshot,
+    guards: &Guards,
+) -> BTreeMap<DevId, GuardFailure> {
+    let still_fails = |devid: DevId, failure: &GuardFailure| {
+        guards.expected_mark(devid) == Some(failure.expected.as_str())
+            && next.device(devid).is_some_and(|view| view.is_monitored())
+    };
+    let failures = previous.guard_failures.iter().filter(|(devid, failure)| still_fails(**devid, failure));
+    failures.map(|(devid, failure)| (*devid, failure.clone())).collect()
+}
+
+fn flag(settings: &BTreeMap<String, String>, field: &str) -> bool {
+    settings.get(field).is_some_and(|value| !value.is_empty() && value != "0")
 }
 
 fn build_domains(

@@ -4,6 +4,7 @@
 //! which leave that host alone until then.
 
 use super::check_device::{CheckTarget, DeviceCheck, UsageKib};
+use super::guards::Guards;
 use super::host_checks::{HostReport, HostTargets, Permits, check_host};
 use crate::clock::{Chance, unix_now_secs};
 use crate::cluster::ClusterSnapshot;
@@ -70,11 +71,11 @@ impl Rounds {
 
     /// Checks every device that is to be checked. A node that dallies beyond `node_timeout_ms` holds up nobody: what is
     /// seen of its host comes with a later round.
-    pub async fn run(&mut self, cluster: &ClusterSnapshot) -> RoundReport {
+    pub async fn run(&mut self, cluster: &ClusterSnapshot, guards: &Guards) -> RoundReport {
         let deadline = Instant::now() + self.round_max;
         self.write_tested.retain(|devid, _| cluster.devices.contains_key(devid));
         let mut awaited = BTreeSet::new();
-        for host in self.targets(cluster) {
+        for host in self.targets(cluster, guards) {
             awaited.insert(host.hostid);
             self.busy.insert(host.hostid);
             let chance = Chance::seed_from_u64(self.chance.next_u64());
@@ -94,7 +95,7 @@ impl Rounds {
     }
 
     /// Hosts that answered come first: those that are silent would keep the permits for long.
-    fn targets(&self, cluster: &ClusterSnapshot) -> Vec<HostTargets> {
+    fn targets(&self, cluster: &ClusterSnapshot, guards: &Guards) -> Vec<HostTargets> {
         let mut hosts = BTreeMap::<HostId, HostTargets>::new();
         let is_due = |view: &DeviceView<'_>| view.is_monitored() && !self.busy.contains(&view.host.hostid);
         for view in cluster.devices().filter(is_due) {
@@ -103,14 +104,14 @@ impl Rounds {
                 was_silent: view.host.observed == Some(ObservedHost::Unreachable),
                 targets: Vec::new(),
             });
-            host.targets.push(self.target(&view));
+            host.targets.push(self.target(&view, guards));
         }
         let mut hosts: Vec<_> = hosts.into_values().collect();
         hosts.sort_by_key(|host| host.was_silent);
         hosts
     }
 
-    fn target(&self, view: &DeviceView<'_>) -> CheckTarget {
+    fn target(&self, view: &DeviceView<'_>, guards: &Guards) -> CheckTarget {
         let (devid, address) = (view.device.devid, view.host.address(Zone::NONE));
         // What is not known to be readable is tested at once, so that it is of use as soon as it is back (J22).
         let is_known = view.host.is_reachable()
@@ -123,12 +124,13 @@ impl Rounds {
             get_base: format!("http://{address}:{}", view.host.get_port()),
             may_write: view.may_be_deleted_from(),
             write_test_due: !(is_known && tested_lately),
+            expected_mark: guards.expected_mark(devid).map(str::to_owned),
         }
     }
 }
 
 impl RoundReport {
-    fn checks(&self) -> impl Iterator<Item = &(DevId, DeviceCheck)> {
+    pub(super) fn checks(&self) -> impl Iterator<Item = &(DevId, DeviceCheck)> {
         self.hosts.iter().flat_map(|host| &host.checks)
     }
 
@@ -153,12 +155,33 @@ impl RoundReport {
                 }
                 device.reject_bad_md5 = check.reject_bad_md5.or(device.reject_bad_md5);
                 device.wait = average_wait(device.wait, check.waited);
+                match &check.guard_failure {
+                    Some(failure) => {
+                        next.guard_failures.insert(*devid, failure.clone());
+                    }
+                    None if check.usage.is_some() => {
+                        next.guard_failures.remove(devid);
+                    }
+                    None => {}
+                }
                 if let Some(usage) = &check.usage {
                     (device.mb_total, device.mb_used) = (Some(mib(usage.total)), Some(mib(usage.used)));
                 }
             }
         }
         next
+    }
+
+    /// Did a node of ours show the mark of a disk?
+    pub fn shows_marks(&self) -> bool {
+        self.checks().any(|(_, check)| check.mark.is_some())
+    }
+
+    /// The addresses of hosts of which some device gave its usage.
+    pub fn answering<'r>(&'r self, cluster: &'r ClusterSnapshot) -> impl Iterator<Item = &'r str> {
+        let has_usage = |host: &&HostReport| host.checks.iter().any(|(_, check)| check.usage.is_some());
+        let hosts = self.hosts.iter().filter(has_usage).filter_map(|report| cluster.host(report.hostid));
+        hosts.map(|host| host.address(Zone::NONE))
     }
 
     /// The usage figures that are, by what was read last, old enough to be stored anew.
