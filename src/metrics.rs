@@ -54,6 +54,8 @@ pub struct Metrics {
     pub rebalance: JobMetrics,
     /// Copies made.
     pub files_replicated: Counter,
+    /// Copies made within the last minute.
+    pub copied_last_minute: Gauge,
     /// Copies removed from nodes.
     pub copies_deleted: Counter,
     /// `memcache_hits`: paths found in memcached.

@@ -90,6 +90,7 @@ pub struct MonitorSettings {
     pub write_test_interval_ms: u64,
     pub usage_store_interval_secs: i64,
     pub checks_in_flight_max: usize,
+    pub checks_per_host_max: usize,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -199,6 +200,7 @@ impl Settings {
             ("limits.reply_buffer_bytes", self.limits.reply_buffer_bytes),
             ("database.write_group_max", self.database.write_group_max),
             ("monitor.checks_in_flight_max", self.monitor.checks_in_flight_max),
+            ("monitor.checks_per_host_max", self.monitor.checks_per_host_max),
             ("jobs.copies_in_flight_per_worker", self.jobs.copies_in_flight_per_worker),
             ("jobs.deletes_in_flight_per_worker", self.jobs.deletes_in_flight_per_worker),
             ("tracker.listen", self.tracker.listen.len()),

@@ -193,7 +193,8 @@ fn listen_to_monitor() -> Listened {
     let ear = Ear { heard: heard.clone() }.start();
     let seat = Seat::new(next_worker_id(), JobKind::Monitor, Pulse::new(), ear.clone().recipient());
     let log = logging::discard();
-    let monitor = Monitor::new(seat, store.clone(), Arc::new(settings), view.clone(), ear.recipient(), log).start();
+    let (settings, metrics) = (Arc::new(settings), Metrics::default());
+    let monitor = Monitor::new(seat, store.clone(), settings, view.clone(), metrics, ear.recipient(), log).start();
     Listened { monitor, view, heard, store, _directory: directory }
 }
 

@@ -65,12 +65,15 @@ impl TestNode {
         self.ask("GET", uri, &[], b"").await
     }
 
-    /// Every file below the device directories but the usage files.
+    /// Every file below the device directories but the usage files and the marks of the devices.
     fn files(&self) -> Vec<String> {
         let mut files = Vec::new();
         let mut directories = vec![self.docroot.path().to_owned()];
         while let Some(directory) = directories.pop() {
             for entry in directory.read_dir().unwrap().flatten() {
+                if entry.file_name().to_string_lossy().contains(".mogilefs-device") {
+                    continue;
+                }
                 match entry.path().is_dir() {
                     true => directories.push(entry.path()),
                     false => files.push(entry.file_name().into_string().unwrap()),
@@ -522,7 +525,7 @@ fn parse_usage(text: &str) -> BTreeMap<String, String> {
     text.lines().map(|line| line.split_once(": ").expect(line)).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }
 
-/// S16.
+/// S16, and the mark of the device.
 #[actix_rt::test]
 async fn usage_is_there_from_the_start_and_always_whole() {
     let node = TestNode::start_with(|settings| settings.usage_interval_ms = 5).await;
@@ -537,7 +540,7 @@ async fn usage_is_there_from_the_start_and_always_whole() {
         let usage = parse_usage(&String::from_utf8(reply.body).unwrap());
         assert_eq!(
             usage.keys().map(String::as_str).collect::<Vec<_>>(),
-            ["available", "device", "disk", "time", "total", "use", "used"]
+            ["available", "device", "disk", "time", "total", "use", "used", "uuid"]
         );
         let number = |key: &str| usage[key].parse::<u64>().unwrap();
         assert_eq!(number("total"), number("used") + number("available"));

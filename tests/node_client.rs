@@ -6,12 +6,19 @@
 
 use bytes::Bytes;
 use mogilefs::clock::{chance_from_seed, unix_now_secs};
+use mogilefs::cluster::ClusterSnapshot;
 use mogilefs::cluster::checksum::{Checksum, HashType};
 use mogilefs::cluster::device_state::{ObservedDevice, ObservedHost};
-use mogilefs::ids::DevId;
+use mogilefs::ids::{DevId, HostId};
 use mogilefs::jobs::monitor::check_device::{CheckTarget, DeviceCheck, UsageKib, check_device};
+use mogilefs::jobs::monitor::guards::Guards;
+use mogilefs::jobs::monitor::refresh::{self, Tables};
+use mogilefs::jobs::monitor::round::{Change, Rounds};
 use mogilefs::node_client::{Copy, CopyError, CopyReport, Deleted, NodeClient, NodeError};
 use mogilefs::settings::{Settings, StorageSettings};
+use mogilefs::store::devices::DeviceRow;
+use mogilefs::store::hosts::HostRow;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -107,6 +114,12 @@ impl Reply {
     /// No answer at all: the connection stays open.
     fn silence() -> Self {
         Self { then: Then::StandStill, ..Self::wire(vec![]) }
+    }
+
+    /// So long before each piece.
+    fn slowly(mut self, pause: Duration) -> Self {
+        self.pieces.insert(0, Vec::new());
+        Self { pause, ..self }
     }
 
     fn then(self, then: Then) -> Self {
@@ -881,6 +894,7 @@ fn check_target(node: &FakeNode) -> CheckTarget {
         get_base: node.base.clone(),
         may_write: true,
         write_test_due: true,
+        expected_mark: None,
     }
 }
 
@@ -910,7 +924,7 @@ fn test_puts(node: &FakeNode) -> Vec<Request> {
     puts.filter(|put| put.path.starts_with(TEST_FILE)).inspect(assert_is_test_put).collect()
 }
 
-/// The order of requests (J23, J24) and J28, first half.
+/// The order of requests (J23, J24) and J28, first half. W22: the test file goes.
 #[actix_rt::test]
 async fn a_good_device_is_writeable() {
     let node = FakeNode::start(good_device).await;
@@ -923,7 +937,7 @@ async fn a_good_device_is_writeable() {
         write_tested: true,
         reject_bad_md5: Some(true),
         waited: seen.waited,
-        problem: None,
+        ..DeviceCheck::default()
     };
     assert_eq!(seen, expected);
     let put = test_puts(&node).pop().expect("a write test");
@@ -932,6 +946,7 @@ async fn a_good_device_is_writeable() {
         format!("MKCOL {DIRECTORY}"),
         format!("PUT {}", put.path),
         format!("GET {}", put.path),
+        format!("DELETE {}", put.path),
         format!("PUT {DIRECTORY}test-md5"),
     ];
     assert_eq!(node.lines(), lines);
@@ -966,7 +981,7 @@ async fn reading_goes_to_the_get_port() {
     assert_eq!(check_with(&client(), &target).await.device, Some(ObservedDevice::Writeable));
     let methods = |node: &FakeNode| node.seen().iter().map(|request| request.method.clone()).collect::<Vec<_>>();
     assert_eq!(methods(&reading), ["GET", "GET"]);
-    assert_eq!(methods(&writing), ["MKCOL", "PUT", "PUT"]);
+    assert_eq!(methods(&writing), ["MKCOL", "PUT", "DELETE", "PUT"]);
 }
 
 /// J19, replacement.
@@ -1058,6 +1073,7 @@ async fn a_device_that_cannot_be_written_is_readable() {
         device_but("PUT", TEST_FILE, |_| Reply::hang_up()).await,
         device_but("PUT", TEST_FILE, |_| Reply::silence()).await,
         device_but("GET", TEST_FILE, |_| Reply::status(404)).await,
+        device_but("GET", TEST_FILE, |_| Reply::status(500)).await,
     ];
     let client = client_with(&StorageSettings { node_timeout_ms: 1000, ..settings() });
     for node in nodes {
@@ -1119,6 +1135,277 @@ async fn does_it_reject_a_bad_md5() {
         let node = device_but("PUT", "/dev7/test-write/test-md5", move |_| reply()).await;
         let check = check_with(&client, &check_target(&node)).await;
         assert_eq!(check.reject_bad_md5, expected, "case {number}");
+        let removed = node.lines().contains(&format!("DELETE {DIRECTORY}test-md5"));
+        assert_eq!(removed, expected == Some(false), "what was taken is removed: case {number}");
         assert_eq!(check.device, Some(ObservedDevice::Writeable), "case {number}");
     }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Rounds of checks
+// ---------------------------------------------------------------------------------------------------------------------
+
+const NODE_TIMEOUT: Duration = Duration::from_millis(600);
+
+/// Devices numbered by host: host 3 has 300, 301, ... All are alive.
+fn tables(hosts: &[(&FakeNode, usize)]) -> Tables {
+    let port = |node: &FakeNode| node.base.rsplit(':').next().and_then(|port| port.parse().ok());
+    let host = |(number, (node, _)): (i64, &(&FakeNode, usize))| HostRow {
+        hostid: HostId(number),
+        status: Some("alive".to_owned()),
+        http_port: port(node),
+        http_get_port: None,
+        hostname: Some(format!("h{number}")),
+        hostip: Some("127.0.0.1".to_owned()),
+        altip: None,
+        altmask: None,
+    };
+    let device = |hostid: i64, number: usize| DeviceRow {
+        devid: DevId(hostid * 100 + number as i64),
+        hostid: HostId(hostid),
+        status: Some("alive".to_owned()),
+        weight: Some(100),
+        mb_total: None,
+        mb_used: None,
+        mb_asof: None,
+    };
+    Tables {
+        domains: Vec::new(),
+        classes: Vec::new(),
+        hosts: (1..).zip(hosts).map(host).collect(),
+        devices: (1..)
+            .zip(hosts)
+            .flat_map(|(hostid, (_, count))| (0..*count).map(move |number| device(hostid, number)))
+            .collect(),
+        server_settings: BTreeMap::new(),
+        file_paths_domains: Vec::new(),
+        guards: Guards::default(),
+    }
+}
+
+struct Watched {
+    rounds: Rounds,
+    cluster: ClusterSnapshot,
+    guards: Guards,
+}
+
+impl Watched {
+    fn new(hosts: &[(&FakeNode, usize)], change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::defaults();
+        settings.storage.node_timeout_ms = u64::try_from(NODE_TIMEOUT.as_millis()).expect("small");
+        change(&mut settings);
+        let rounds = Rounds::new(client_with(&settings.storage), &settings, chance_from_seed(7));
+        let cluster = refresh::build(tables(hosts), &ClusterSnapshot::default(), 2);
+        Self { rounds, cluster, guards: Guards::default() }
+    }
+
+    /// Runs a round; how long it took.
+    async fn round(&mut self) -> Duration {
+        let begun = Instant::now();
+        let report = self.rounds.run(&self.cluster, &self.guards).await;
+        let after = report.apply(&self.cluster);
+        for change in report.changes(&self.cluster, &after) {
+            if let Change::Device { devid, observed, .. } = change {
+                assert_eq!(after.devices[&devid].observed, observed);
+            }
+        }
+        self.cluster = after;
+        begun.elapsed()
+    }
+
+    fn device(&self, devid: i64) -> Option<ObservedDevice> {
+        self.cluster.devices[&DevId(devid)].observed
+    }
+
+    fn host(&self, hostid: i64) -> Option<ObservedHost> {
+        self.cluster.hosts[&HostId(hostid)].observed
+    }
+
+    fn writeable(&self) -> usize {
+        self.cluster.devices().filter(|view| view.is_observed_writeable()).count()
+    }
+}
+
+/// As [`good_device`], for devices of any number.
+fn good_node(request: &Request, seen: &[Request]) -> Reply {
+    match (request.method.as_str(), request.path.as_str()) {
+        ("GET", path) if path.ends_with("/usage") => Reply::body(USAGE),
+        ("GET", path) => match seen.iter().rev().find(|earlier| earlier.is("PUT", path)) {
+            Some(put) => Reply::body(&put.body),
+            None => Reply::status(404),
+        },
+        ("PUT", path) if path.ends_with("/test-md5") => Reply::status(400),
+        _ => Reply::status(201),
+    }
+}
+
+/// A node that is silent while the switch is on.
+async fn node_with_switch() -> (FakeNode, Arc<std::sync::atomic::AtomicBool>) {
+    let silent = Arc::<std::sync::atomic::AtomicBool>::default();
+    let switch = silent.clone();
+    let node = FakeNode::start(
+        move |request, seen| {
+            if silent.load(Ordering::SeqCst) { Reply::silence() } else { good_node(request, seen) }
+        },
+    )
+    .await;
+    (node, switch)
+}
+
+/// A host of many devices that never answers takes neither the time nor the turn of the others, and is asked little.
+#[actix_rt::test]
+async fn a_silent_host_holds_up_nobody() {
+    let silent = FakeNode::start(|_, _| Reply::silence()).await;
+    let healthy = FakeNode::start(good_node).await;
+    let mut watched = Watched::new(&[(&silent, 90), (&healthy, 20)], |settings| {
+        settings.monitor.checks_in_flight_max = 12;
+        settings.monitor.checks_per_host_max = 10;
+    });
+    let took = watched.round().await;
+    assert!(took < NODE_TIMEOUT * 2, "{took:?}");
+    assert_eq!((watched.host(1), watched.device(100)), (Some(ObservedHost::Unreachable), None));
+    assert_eq!((watched.host(2), watched.writeable()), (Some(ObservedHost::Reachable), 20));
+    assert_eq!(silent.seen().len(), 10, "it is given up after the first silence");
+    watched.round().await;
+    assert_eq!(silent.seen().len(), 11, "then one device is tried per round");
+    assert_eq!(healthy.lines().iter().filter(|line| line.ends_with("/usage")).count(), 40);
+}
+
+/// A node that answers slowly, again and again, is left to itself: rounds end without it, and what it says comes later.
+#[actix_rt::test]
+async fn what_takes_longer_than_a_round_comes_with_a_later_one() {
+    let dallying = FakeNode::start(|request, seen| match request.method.as_str() {
+        "GET" if request.path.ends_with("/usage") => Reply::body(USAGE),
+        // Some requests that need a good part of the time limit each.
+        _ => good_node(request, seen).slowly(NODE_TIMEOUT / 2),
+    })
+    .await;
+    let healthy = FakeNode::start(good_node).await;
+    let mut watched = Watched::new(&[(&dallying, 1), (&healthy, 1)], |_| {});
+    let took = watched.round().await;
+    assert!(took < NODE_TIMEOUT * 2, "{took:?}");
+    assert_eq!((watched.device(100), watched.device(200)), (None, Some(ObservedDevice::Writeable)));
+    let begun = Instant::now();
+    while watched.device(100).is_none() {
+        assert!(begun.elapsed() < PATIENCE);
+        watched.round().await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(watched.device(100), Some(ObservedDevice::Writeable));
+    let usages = dallying.lines().iter().filter(|line| line.ends_with("/usage")).count();
+    assert_eq!(usages, 1, "nobody asked again meanwhile");
+}
+
+/// J21, J22, J4: a silent host is down with all its devices; when it answers again they are at once what they were.
+#[actix_rt::test]
+async fn a_host_that_comes_back_is_of_use_at_once() {
+    let (node, silent) = node_with_switch().await;
+    let mut watched = Watched::new(&[(&node, 3)], |_| {});
+    watched.round().await;
+    assert_eq!(watched.writeable(), 3);
+    silent.store(true, Ordering::SeqCst);
+    watched.round().await;
+    assert_eq!((watched.host(1), watched.writeable()), (Some(ObservedHost::Unreachable), 0));
+    assert_eq!(watched.device(100), Some(ObservedDevice::Writeable), "as it was");
+    silent.store(false, Ordering::SeqCst);
+    watched.round().await;
+    assert_eq!((watched.host(1), watched.writeable()), (Some(ObservedHost::Reachable), 3));
+    assert_eq!(test_put_count(&node), 6, "and tested before anybody uses them");
+}
+
+fn test_put_count(node: &FakeNode) -> usize {
+    node.of_method("PUT").iter().filter(|put| put.path.contains("/test-write/test-write-")).count()
+}
+
+/// One disk that hangs is one device less, not a host less (in 2.73 it takes its host down).
+#[actix_rt::test]
+async fn a_disk_that_hangs_leaves_its_host_up() {
+    let node = FakeNode::start(|request, seen| match request.path.as_str() {
+        "/dev101/usage" => Reply::silence(),
+        _ => good_node(request, seen),
+    })
+    .await;
+    let mut watched = Watched::new(&[(&node, 3)], |_| {});
+    for _ in 0..2 {
+        watched.round().await;
+        assert_eq!((watched.host(1), watched.writeable()), (Some(ObservedHost::Reachable), 2));
+        assert_eq!(watched.device(101), Some(ObservedDevice::Unreachable));
+    }
+}
+
+/// J20: refused connections tell nothing of the host; a device that is back is tested at once.
+#[actix_rt::test]
+async fn a_device_that_is_back_is_tested_at_once() {
+    let missing = Arc::<std::sync::atomic::AtomicBool>::default();
+    let switch = missing.clone();
+    let node = FakeNode::start(move |request, seen| {
+        if missing.load(Ordering::SeqCst) && request.path.ends_with("/usage") {
+            return Reply::status(404);
+        }
+        good_node(request, seen)
+    })
+    .await;
+    let mut watched = Watched::new(&[(&node, 1)], |_| {});
+    watched.round().await;
+    switch.store(true, Ordering::SeqCst);
+    watched.round().await;
+    assert_eq!(
+        (watched.host(1), watched.device(100)),
+        (Some(ObservedHost::Reachable), Some(ObservedDevice::Unreachable))
+    );
+    switch.store(false, Ordering::SeqCst);
+    watched.round().await;
+    assert_eq!(watched.device(100), Some(ObservedDevice::Writeable));
+    watched.round().await;
+    assert_eq!(test_put_count(&node), 2, "J23: not again within 15 s");
+}
+
+/// Thousands of devices in one round.
+#[actix_rt::test]
+async fn thousands_of_devices_are_checked_in_one_round() {
+    let node = FakeNode::start(|request, _| match request.method.as_str() {
+        "GET" => Reply::body(USAGE),
+        _ => Reply::status(500),
+    })
+    .await;
+    let hosts: Vec<_> = (0..25).map(|_| (&node, 80)).collect();
+    let mut watched = Watched::new(&hosts, |settings| settings.storage.node_timeout_ms = 20_000);
+    watched.round().await;
+    assert_eq!(watched.cluster.devices.len(), 2000);
+    let seen = watched.cluster.devices.values().filter(|device| device.observed == Some(ObservedDevice::Readable));
+    assert_eq!(seen.count(), 2000);
+}
+
+/// J31, J32, J35: what was seen of a device outlives any change of its row, and goes with the row; what is looked at no
+/// more is unknown (W22).
+#[actix_rt::test]
+async fn what_was_seen_outlives_a_change_of_the_row() {
+    let node = FakeNode::start(good_node).await;
+    let mut watched = Watched::new(&[(&node, 3)], |_| {});
+    watched.round().await;
+    let mut rows = tables(&[(&node, 3)]);
+    rows.devices[0].mb_asof = Some(5);
+    rows.devices[1].weight = Some(7);
+    rows.devices.pop();
+    let mut device = watched.cluster.devices[&DevId(101)].as_ref().clone();
+    device.utilization = Some("37".to_owned());
+    watched.cluster.devices.insert(device.devid, Arc::new(device));
+    let next = refresh::build(rows, &watched.cluster, 2);
+    let seen = |devid: i64| next.devices.get(&DevId(devid)).map(|device| (device.observed, device.mb_total));
+    let as_before = Some((Some(ObservedDevice::Writeable), Some(976_562)));
+    assert_eq!(
+        (seen(100), seen(101), seen(102)),
+        (as_before, as_before, None),
+        "J16: figures count before they are stored"
+    );
+    let changed = &next.devices[&DevId(101)];
+    assert_eq!((changed.weight, changed.utilization.as_deref()), (Some(7), Some("37")));
+    let mut rows = tables(&[(&node, 3)]);
+    rows.devices[0].status = Some("down".to_owned());
+    let next = refresh::build(rows, &next, 2);
+    assert_eq!(next.devices[&DevId(100)].observed, None);
+    let mut rows = tables(&[(&node, 3)]);
+    rows.hosts[0].status = Some("dead".to_owned());
+    let next = refresh::build(rows, &next, 2);
+    assert_eq!((next.devices[&DevId(101)].observed, next.hosts[&HostId(1)].observed), (None, None));
 }

@@ -1150,7 +1150,7 @@ async fn c87_c88_c89_devices(f: &Fixture) {
     assert!(f.done(|conn| devices::set_weight(conn, DevId(1), 50)).await);
     assert!(!f.done(|conn| devices::set_weight(conn, DevId(9), 50)).await);
     let usage = DeviceUsage { devid: DevId(1), mb_total: 1000, mb_used: 10, mb_asof: 1_700_000_000 };
-    f.done(move |conn| devices::update_usage(conn, &[usage])).await;
+    f.done(move |conn| devices::update_usage(conn, &[usage], 15)).await;
     let rows = f.get(devices::all);
     assert_eq!(rows[0].status.as_deref(), Some("drain"));
     assert_eq!(
@@ -1158,6 +1158,36 @@ async fn c87_c88_c89_devices(f: &Fixture) {
         (Some(50), Some(1000), Some(10), Some(1_700_000_000))
     );
     assert_eq!((rows[1].mb_total, rows[1].mb_used, rows[1].mb_asof), (None, None, None));
+    usage_figures_are_stored_in_batches(f).await;
+}
+
+/// J17: what the table says decides, device by device; others are left alone. 1201 devices need three statements.
+async fn usage_figures_are_stored_in_batches(f: &Fixture) {
+    f.done(|conn| {
+        (1000..2200).try_for_each(|devid| devices::create(conn, DevId(devid), HostId(1), DeviceStatus::Alive))
+    })
+    .await;
+    let usages = |mb_asof: i64| -> Vec<_> {
+        let usage =
+            move |devid: i64| DeviceUsage { devid: DevId(devid), mb_total: 9_000_000 + devid, mb_used: devid, mb_asof };
+        (1000..2200).rev().chain([1]).map(usage).collect()
+    };
+    let store = async |mb_asof| f.done(move |conn| devices::update_usage(conn, &usages(mb_asof), 15)).await;
+    store(1_700_000_015).await;
+    f.has("device WHERE devid = 1 AND mb_total = 1000 AND mb_asof = 1700000000");
+    for devid in [1000, 1499, 1500, 2199] {
+        let total = 9_000_000 + devid;
+        f.has(&format!(
+            "device WHERE devid = {devid} AND mb_total = {total} AND mb_used = {devid} AND mb_asof = 1700000015"
+        ));
+    }
+    store(1_700_000_016).await;
+    f.has(
+        "device WHERE devid = 1 AND mb_total = 9000001 AND mb_used = 1 AND mb_asof = 1700000016 AND status = 'drain'",
+    );
+    f.has("device WHERE devid = 1000 AND mb_asof = 1700000015");
+    f.has("device WHERE devid = 2 AND mb_total IS NULL");
+    f.sql("DELETE FROM device WHERE devid >= 1000").await;
 }
 
 /// Adds events with these codes to the log.

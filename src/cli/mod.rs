@@ -3,6 +3,7 @@
 //! Decides nothing about the cluster: the tracker does. Results go to standard output, everything else to standard error.
 
 mod bench;
+mod check;
 mod deleted;
 mod explain;
 mod files;
@@ -75,6 +76,8 @@ enum Command {
     Topology(topology::TopologyCommand),
     #[command(flatten)]
     Roles(roles::RoleCommand),
+    /// Show what is not as it should be with hosts and devices, and how many files are at one copy
+    Check,
     /// Measure a tracker: requests per second, latencies, errors
     Bench(bench::BenchArgs),
     /// Print the manual of the tracker protocol, or of one command of it
@@ -101,6 +104,7 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Files(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
         Command::Topology(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
         Command::Roles(command) => command.run(),
+        Command::Check => block_on(async { check::check(&mut Session::open(global, output).await?).await }),
         Command::Bench(args) => bench::run(&args, global, output),
         Command::Protocol { command } => protocol(command.as_deref(), output),
     }

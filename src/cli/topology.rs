@@ -164,6 +164,11 @@ pub enum DeviceCommand {
         /// The weight
         weight: u32,
     },
+    /// Say that the disk which is mounted for a device now is the right one (its mount guard has failed)
+    Accept {
+        /// Number of the device
+        devid: u32,
+    },
     /// List devices with their use
     List,
 }
@@ -330,6 +335,7 @@ async fn device(command: DeviceCommand, session: &mut Session<'_>) -> Result<(),
             let pairs = vec![("host", host), ("device", devid.to_string()), ("weight", weight.to_string())];
             change(session, "set_weight", pairs).await
         }
+        DeviceCommand::Accept { devid } => change(session, "accept_device", vec![("device", devid.to_string())]).await,
         DeviceCommand::List => list_devices(session).await,
     }
 }

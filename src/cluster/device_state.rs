@@ -105,3 +105,13 @@ pub enum ObservedHost {
     Reachable,
     Unreachable,
 }
+
+impl ObservedHost {
+    /// The word for operators.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reachable => "reachable",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}

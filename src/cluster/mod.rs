@@ -10,6 +10,7 @@ pub mod domain;
 #[doc(hidden)]
 pub mod fixture;
 pub mod host;
+pub mod mount_guard;
 pub mod netmask;
 pub mod placement;
 pub mod view;
@@ -20,6 +21,7 @@ use bstr::BStr;
 use device::{Device, DeviceView};
 use domain::Domain;
 use host::Host;
+use mount_guard::GuardFailure;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -35,6 +37,8 @@ pub struct ClusterSnapshot {
     pub server_settings: BTreeMap<String, String>,
     /// Domains that take part in the extension FilePaths.
     pub file_paths_domains: BTreeSet<Dmid>,
+    /// Devices whose disk is not the one that it should be. They count as unreachable.
+    pub guard_failures: BTreeMap<DevId, GuardFailure>,
 }
 
 impl ClusterSnapshot {

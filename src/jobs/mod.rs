@@ -2,7 +2,9 @@
 //!
 //! Plain functions over a [`context::JobContext`]; no actor and no socket of a client. Actors (`tracker`) call them.
 
+pub mod at_risk;
 pub mod backoff;
+pub mod cluster_check;
 pub mod context;
 pub mod copy_notices;
 pub mod delete;

@@ -13,6 +13,7 @@ mod devices;
 mod digest;
 mod fetch;
 mod http;
+mod mount_guard;
 mod mounts;
 mod path;
 mod pulse;

@@ -5,6 +5,7 @@
 use super::NodeShared;
 use super::blocking::blocking;
 use super::devices::{self, DeviceDirectory};
+use super::mount_guard::{self, Mark};
 use super::mounts::{self, Mount};
 use super::temp_file::TempFile;
 use slog::{info, warn};
@@ -45,11 +46,12 @@ impl Space {
     }
 }
 
-/// The text of a usage file: seven keys, sorted.
-fn usage_text(space: Space, device: &Path, disk: &Path, unix_secs: u64) -> String {
+/// The text of a usage file: seven keys, sorted, and the mark of the disk, which trackers of 2.73 do not read.
+fn usage_text(space: Space, device: &Path, disk: &Path, unix_secs: u64, mark: Option<&str>) -> String {
     let Space { used, available } = space;
+    let uuid = mark.map(|mark| format!("uuid: {mark}\n")).unwrap_or_default();
     format!(
-        "available: {available}\ndevice: {}\ndisk: {}\ntime: {unix_secs}\ntotal: {}\nuse: {}%\nused: {used}\n",
+        "available: {available}\ndevice: {}\ndisk: {}\ntime: {unix_secs}\ntotal: {}\nuse: {}%\nused: {used}\n{uuid}",
         one_line(device),
         one_line(disk),
         space.total(),
@@ -61,8 +63,8 @@ fn one_line(path: &Path) -> String {
     path.display().to_string().replace(['\n', '\r'], "?")
 }
 
-/// Writes the usage file of a device. May block.
-fn write_usage(device: &Path, mounts: &[Mount]) -> io::Result<()> {
+/// Writes the usage file of a device, also of one whose mark is lost or cannot be read: it shows none then. May block.
+fn write_usage(docroot: &Path, device: &Path, mounts: &[Mount]) -> io::Result<()> {
     let real = device.canonicalize()?;
     let mount = mounts::of(mounts, &real);
     let source = mount.map_or(real.as_path(), |mount| &mount.source);
@@ -70,10 +72,19 @@ fn write_usage(device: &Path, mounts: &[Mount]) -> io::Result<()> {
     let status = rustix::fs::statvfs(device)?;
     let space = Space::from_blocks(status.f_frsize, status.f_blocks, status.f_bfree, status.f_bavail);
     let unix_secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
+    let mark = mount_guard::look(docroot, device, &real, mounts);
+    let shown = mark.as_ref().ok().and_then(Mark::shown);
     let target = device.join("usage");
     let mut temp = TempFile::beside(&target)?;
-    temp.write_all(usage_text(space, source, disk, unix_secs).as_bytes())?;
-    temp.place(&target, false)
+    temp.write_all(usage_text(space, source, disk, unix_secs, shown).as_bytes())?;
+    temp.place(&target, false)?;
+    match mark {
+        Ok(Mark::Present(_)) => Ok(()),
+        Ok(Mark::Lost) => Err(io::Error::other(
+            "the device has lost its mark, and nothing is mounted for it: is its disk mounted? (mount guard)",
+        )),
+        Err(error) => Err(io::Error::new(error.kind(), format!("the mark of the device (mount guard): {error}"))),
+    }
 }
 
 /// Writes all usage files, again and again.
@@ -126,10 +137,10 @@ impl UsageRounds {
         };
         self.note(self.shared.docroot.clone(), Ok(()));
         for DeviceDirectory { path, .. } in &found {
-            let (device, mounts) = (path.clone(), Arc::clone(&mounts));
+            let (docroot, device, mounts) = (self.shared.docroot.clone(), path.clone(), Arc::clone(&mounts));
             self.writing
                 .entry(path.clone())
-                .or_insert_with(|| tokio::task::spawn_blocking(move || write_usage(&device, &mounts)));
+                .or_insert_with(|| tokio::task::spawn_blocking(move || write_usage(&docroot, &device, &mounts)));
         }
         self.shared.devices.store(found);
     }
@@ -153,13 +164,13 @@ impl UsageRounds {
         match result {
             Ok(()) => {
                 if self.failing.remove(&path).is_some() {
-                    info!(log, "usage is written again"; "path" => %path.display());
+                    info!(log, "usage is in order again"; "path" => %path.display());
                 }
             }
             Err(error) => {
                 let text = error.to_string();
                 if self.failing.get(&path) != Some(&text) {
-                    warn!(log, "cannot write usage"; "path" => %path.display(), "error" => &text);
+                    warn!(log, "the usage of a device is not in order"; "path" => %path.display(), "error" => &text);
                     self.failing.insert(path, text);
                 }
             }
@@ -188,8 +199,10 @@ mod tests {
     /// S16.
     #[test]
     fn seven_sorted_keys() {
-        let text = usage_text(Space { used: 1, available: 3 }, Path::new("/dev/sda"), Path::new("/m/dev\n1"), 9);
+        let text =
+            |mark| usage_text(Space { used: 1, available: 3 }, Path::new("/dev/sda"), Path::new("/m/dev\n1"), 9, mark);
         let expected = "available: 3\ndevice: /dev/sda\ndisk: /m/dev?1\ntime: 9\ntotal: 4\nuse: 25%\nused: 1\n";
-        assert_eq!(text, expected);
+        assert_eq!(text(None), expected);
+        assert_eq!(text(Some("a-b")), format!("{expected}uuid: a-b\n"));
     }
 }

@@ -3,10 +3,15 @@
 use super::connection::StoreConnection;
 use super::error::{StoreError, StoreResult};
 use super::schema::device;
-use super::types::Int;
+use super::types::{AnyInt, Int};
 use crate::cluster::device_state::DeviceStatus;
 use crate::ids::{DevId, HostId};
+use diesel::backend::Backend as DieselBackend;
+use diesel::expression::{AppearsOnTable, Expression};
 use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::serialize::ToSql;
+use diesel::sql_types::{HasSqlType, Nullable};
 
 /// One row of `device`; the status as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Queryable)]
@@ -71,19 +76,65 @@ pub fn set_weight(conn: &mut StoreConnection, devid: DevId, weight: i64) -> Stor
     Ok(each!(conn, c => diesel::update(row).set(device::weight.eq(Int(weight))).execute(c))? > 0)
 }
 
-/// Stores usage figures; nothing else of a device is touched. In the order of the numbers, so that two trackers do not
-/// get in each other's way.
-pub fn update_usage(conn: &mut StoreConnection, usages: &[DeviceUsage]) -> StoreResult<()> {
+/// Rows that one statement of [`update_usage`] changes at most.
+const USAGE_ROWS_PER_STATEMENT: usize = 500;
+
+/// Stores usage figures that are newer than the stored ones by more than so many seconds; nothing else of a device is
+/// touched. What the table says now decides: another tracker may have stored meanwhile. In the order of the numbers, so
+/// that two trackers do not get in each other's way.
+pub fn update_usage(conn: &mut StoreConnection, usages: &[DeviceUsage], newer_by_secs: i64) -> StoreResult<()> {
     let mut usages = usages.to_vec();
     usages.sort_by_key(|usage| usage.devid);
-    for usage in usages {
+    for chunk in usages.chunks(USAGE_ROWS_PER_STATEMENT) {
+        let column =
+            |value: fn(&DeviceUsage) -> i64| ByDevid(chunk.iter().map(|usage| (usage.devid, value(usage))).collect());
         let values = (
-            device::mb_total.eq(Int(usage.mb_total)),
-            device::mb_used.eq(Int(usage.mb_used)),
-            device::mb_asof.eq(Int(usage.mb_asof)),
+            device::mb_total.eq(column(|usage| usage.mb_total)),
+            device::mb_used.eq(column(|usage| usage.mb_used)),
+            device::mb_asof.eq(column(|usage| usage.mb_asof)),
         );
-        let row = device::table.filter(device::devid.eq(usage.devid));
-        each!(&mut *conn, c => diesel::update(row).set(values).execute(c))?;
+        let devids = chunk.iter().map(|usage| usage.devid);
+        let oldest = chunk.iter().map(|usage| usage.mb_asof).min().unwrap_or_default();
+        let rows = device::table
+            .filter(device::devid.eq_any(devids))
+            .filter(device::mb_asof.is_null().or(device::mb_asof.assume_not_null().lt(Int(oldest - newer_by_secs))));
+        each!(&mut *conn, c => diesel::update(rows).set(values).execute(c))?;
     }
     Ok(())
+}
+
+/// `CASE devid WHEN … THEN … END`: a value for each device. At least one, or the database refuses it.
+struct ByDevid(Vec<(DevId, i64)>);
+
+impl Expression for ByDevid {
+    type SqlType = Nullable<AnyInt>;
+}
+
+impl AppearsOnTable<device::table> for ByDevid {}
+
+/// Each number of devices is another statement.
+impl QueryId for ByDevid {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<DB> QueryFragment<DB> for ByDevid
+where
+    DB: DieselBackend + HasSqlType<AnyInt>,
+    DevId: ToSql<AnyInt, DB>,
+    i64: ToSql<AnyInt, DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        // Statements of every length would fill the cache.
+        out.unsafe_to_cache_prepared();
+        out.push_sql("CASE devid");
+        for (devid, value) in &self.0 {
+            out.push_sql(" WHEN ");
+            out.push_bind_param::<AnyInt, _>(devid)?;
+            out.push_sql(" THEN ");
+            out.push_bind_param::<AnyInt, _>(value)?;
+        }
+        out.push_sql(" END");
+        Ok(())
+    }
 }

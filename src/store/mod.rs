@@ -24,6 +24,7 @@ mod writer;
 pub mod checksums;
 pub mod classes;
 pub mod deleted_files;
+pub mod device_guard;
 pub mod devices;
 pub mod domains;
 pub mod file_on;
@@ -34,6 +35,7 @@ pub mod hosts;
 pub mod metadata;
 pub mod queues;
 pub mod server_settings;
+mod tables;
 pub mod tempfiles;
 
 pub use connection::{Backend, StoreConnection};

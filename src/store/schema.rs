@@ -1,4 +1,4 @@
-//! The tables of schema version 17, and our own `mogilefs_deleted_file`, as diesel sees them on all three databases (database.md 1.4).
+//! The tables of schema version 17, and our own `mogilefs_…`, as diesel sees them on all three databases (database.md 1.4).
 //!
 //! Columns that no query reads are left out. Never `SELECT *`: databases that were upgraded have other column orders.
 
@@ -244,6 +244,19 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use super::{AnyInt, Nullable, Text};
+
+    mogilefs_device_guard (devid) {
+        devid -> AnyInt,
+        uuid -> Nullable<Text>,
+        first_seen -> AnyInt,
+        unreachable_since -> Nullable<AnyInt>,
+        unreachable_seen -> Nullable<AnyInt>,
+        changed_at -> Nullable<AnyInt>,
+    }
+}
+
 diesel::joinable!(file_on -> file (fid));
 diesel::allow_tables_to_appear_in_same_query!(
     file,
@@ -251,5 +264,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     plugin_metadata_names,
     plugin_metadata_data
 );
+diesel::allow_tables_to_appear_in_same_query!(file, file_to_replicate);
 diesel::allow_tables_to_appear_in_same_query!(mogilefs_deleted_file, file_to_delete2);
 diesel::allow_tables_to_appear_in_same_query!(file, file_on, tempfile, domain, class, checksum);

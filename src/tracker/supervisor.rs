@@ -167,10 +167,11 @@ impl Supervisor {
         let just_ran: Recipient<MonitorJustRan> = ctx.address().recipient();
         let monitor = {
             let (store, settings, view, log) = (store.clone(), settings.clone(), view.clone(), log.clone());
+            let metrics = metrics.clone();
             move |seat: Seat| {
-                let (store, settings, view) = (store.clone(), settings.clone(), view.clone());
+                let (store, settings, view, metrics) = (store.clone(), settings.clone(), view.clone(), metrics.clone());
                 let log = seat.logger(&log);
-                Monitor::new(seat, store, settings, view, just_ran.clone(), log)
+                Monitor::new(seat, store, settings, view, metrics, just_ran.clone(), log)
             }
         };
         self.monitor = Some(self.start_pool(JobKind::Monitor, monitor));

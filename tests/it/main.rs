@@ -17,6 +17,7 @@ mod memcached;
 mod nginx;
 mod placement;
 mod policies;
+mod monitor;
 mod random_requests;
 mod recovery;
 mod replication;

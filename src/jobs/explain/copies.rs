@@ -25,11 +25,7 @@ impl Place {
             device_status: view.device.status.name(),
             host_status: view.host.status.map(|status| status.name()).unwrap_or_default(),
             device_observed: view.device.observed.map(ObservedDevice::name).unwrap_or_default(),
-            host_observed: match view.host.observed {
-                Some(ObservedHost::Reachable) => "reachable",
-                Some(ObservedHost::Unreachable) => "unreachable",
-                None => "",
-            },
+            host_observed: view.host.observed.map(ObservedHost::name).unwrap_or_default(),
         }
     }
 }
@@ -77,6 +73,9 @@ pub struct ExplainedCopy {
     pub reason: String,
 }
 
+/// Of a copy that nobody can read now.
+const COUNTS: &str = "it counts for the policy until it is marked dead";
+
 /// By device number.
 pub(super) fn explain(facts: &Facts<'_>) -> Vec<ExplainedCopy> {
     let mut devids = facts.devids.to_vec();
@@ -103,7 +102,10 @@ fn explain_one(facts: &Facts<'_>, devid: DevId) -> ExplainedCopy {
         state,
         counts,
         read_turn: Some(read_turn(&view)),
-        reason: reason(&view, state),
+        reason: match facts.cluster.guard_failures.get(&devid) {
+            Some(failure) => format!("{}; {COUNTS}", failure.text()),
+            None => reason(&view, state),
+        },
     }
 }
 
@@ -121,13 +123,12 @@ fn state(view: &DeviceView<'_>, doubted: bool) -> CopyState {
 }
 
 fn reason(view: &DeviceView<'_>, state: CopyState) -> String {
-    let counts = "it counts for the policy until it is marked dead";
     match (state, view.reading_obstacle()) {
         (CopyState::Readable, _) => "readers get it in any place, by chance and load".to_owned(),
         (CopyState::Draining, _) => "readers get it after all copies that are not drained".to_owned(),
         (CopyState::Doubted, _) => "a client could not read it lately, so this tracker names it last".to_owned(),
         (CopyState::Dead, _) => "the device is dead: the copy is lost and does not count".to_owned(),
-        (_, Some(obstacle)) => format!("{}; {counts}", obstacle_text(view, obstacle)),
+        (_, Some(obstacle)) => format!("{}; {COUNTS}", obstacle_text(view, obstacle)),
         (_, None) => String::new(),
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::clock::{Chance, unix_now_secs};
 use crate::cluster::device_state::{ObservedDevice, ObservedHost};
+use crate::cluster::mount_guard::GuardFailure;
 use crate::ids::DevId;
 use crate::node_client::{NodeClient, NodeError};
 use bytes::Bytes;
@@ -11,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// A usage file is a few lines.
 const USAGE_BYTES_MAX: usize = 64 * 1024;
+/// The database keeps no longer ones; a UUID has 36.
+const MARK_BYTES_MAX: usize = 64;
 /// Names of test files: `test-write-0` to `test-write-99`.
 const TEST_FILES: u32 = 100;
 /// Base64 of the MD5 of `!`: wrong on purpose for the body `.`.
@@ -28,6 +31,8 @@ pub struct CheckTarget {
     pub may_write: bool,
     /// Has the last write test been long enough ago?
     pub write_test_due: bool,
+    /// The mark that its disk must bear.
+    pub expected_mark: Option<String>,
 }
 
 /// What a node says of a device's space, in KiB.
@@ -43,6 +48,10 @@ pub struct DeviceCheck {
     pub host: Option<ObservedHost>,
     pub device: Option<ObservedDevice>,
     pub usage: Option<UsageKib>,
+    /// The mark that its disk bears.
+    pub mark: Option<String>,
+    /// Its disk is not the one that it should be.
+    pub guard_failure: Option<GuardFailure>,
     /// A write test was made, whatever came of it.
     pub write_tested: bool,
     pub reject_bad_md5: Option<bool>,
@@ -76,6 +85,10 @@ pub async fn check_device(client: &NodeClient, target: &CheckTarget, chance: &mu
         let check = DeviceCheck::seen(ObservedDevice::Readable).with_problem("its usage file makes no sense");
         return DeviceCheck { waited, ..check };
     };
+    let mark = parse_mark(&text);
+    if let Some(expected) = target.expected_mark.as_ref().filter(|expected| mark.as_ref() != Some(*expected)) {
+        return DeviceCheck { waited, ..wrong_disk(GuardFailure { expected: expected.clone(), seen: mark }) };
+    }
     let check = if !target.may_write {
         DeviceCheck::seen(ObservedDevice::Readable)
     } else if target.write_test_due {
@@ -83,11 +96,18 @@ pub async fn check_device(client: &NodeClient, target: &CheckTarget, chance: &mu
     } else {
         DeviceCheck { host: Some(ObservedHost::Reachable), ..DeviceCheck::default() }
     };
-    DeviceCheck { usage: Some(usage), waited, ..check }
+    DeviceCheck { usage: Some(usage), mark, waited, ..check }
 }
 
-/// A node that answers, whatever it says, is reachable; one that does not answer in time takes its host down; one that
-/// refuses the connection may be starting, or serve its other devices from other ports.
+/// The files of the device are elsewhere: whoever asked this disk for them would take them for lost. So it counts as
+/// unreachable, and nothing is written to it.
+fn wrong_disk(failure: GuardFailure) -> DeviceCheck {
+    let problem = failure.text();
+    DeviceCheck { guard_failure: Some(failure), ..DeviceCheck::seen(ObservedDevice::Unreachable) }.with_problem(problem)
+}
+
+/// A node that answers, whatever it says, is reachable; silence takes the host down, unless other devices of it answer; one
+/// that refuses the connection may be starting, or serve its other devices from other ports.
 fn without_usage(error: &NodeError) -> DeviceCheck {
     let host = match error {
         NodeError::Timeout(_) => Some(ObservedHost::Unreachable),
@@ -133,14 +153,31 @@ async fn write_and_read(
     let put = client.put_small(&format!("{}{path}", target.http_base), body.clone(), None).await;
     put.map_err(|error| format!("write test: {error}"))?;
     let read = client.get_text(&format!("{}{path}", target.get_base), USAGE_BYTES_MAX).await;
-    Ok(read.map_err(|error| format!("write test, reading back: {error}"))? == body)
+    let is_same = match read {
+        Ok(bytes) => bytes == body,
+        // Another tracker that used the same name has removed it.
+        Err(NodeError::Missing) => return Ok(false),
+        Err(error) => return Err(format!("write test, reading back: {error}")),
+    };
+    if is_same {
+        remove(client, &format!("{}{path}", target.http_base)).await;
+    }
+    Ok(is_same)
+}
+
+/// Removes a test file, so that they do not pile up (W22). If that fails, one of a hundred small files stays.
+async fn remove(client: &NodeClient, url: &str) {
+    let _outcome = client.delete(url).await;
 }
 
 /// A transport error says nothing about it (J29, replacement).
 async fn rejects_bad_md5(client: &NodeClient, target: &CheckTarget, directory: &str) -> Option<bool> {
     let url = format!("{}{directory}test-md5", target.http_base);
     match client.put_small(&url, Bytes::from_static(b"."), Some(WRONG_MD5)).await {
-        Ok(()) => Some(false),
+        Ok(()) => {
+            remove(client, &url).await;
+            Some(false)
+        }
         Err(NodeError::Status(_) | NodeError::Missing) => Some(true),
         Err(_) => None,
     }
@@ -161,6 +198,14 @@ fn parse_usage(text: &[u8]) -> Option<UsageKib> {
     Some(UsageKib { total: total.filter(|&total| total > 0)?, used: used? })
 }
 
+/// `uuid` of a usage file, which our nodes write.
+fn parse_mark(text: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(text);
+    let lines = text.lines().rev().filter_map(|line| line.split_once(':'));
+    let mark = lines.into_iter().find(|(key, _)| key.trim() == "uuid")?.1.trim();
+    (!mark.is_empty() && mark.len() <= MARK_BYTES_MAX).then(|| mark.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,6 +219,17 @@ mod tests {
         assert_eq!(parse("total: 5\nused: 0\n"), Some(UsageKib { total: 5, used: 0 }));
         for unusable in ["", "total: 5\n", "used: 5\n", "total: 0\nused: 0\n", "total: x\nused: 1\n", "<html>"] {
             assert_eq!(parse(unusable), None, "{unusable:?}");
+        }
+    }
+
+    /// The last one counts, as for the other keys; what the database cannot keep is none.
+    #[test]
+    fn the_mark_is_a_line_of_the_usage_file() {
+        let parse = |text: &str| parse_mark(text.as_bytes());
+        assert_eq!(parse("total: 5\nused: 0\nuuid: a-b\r\n"), Some("a-b".to_owned()));
+        assert_eq!(parse("uuid: a\nuuid:b\n"), Some("b".to_owned()));
+        for none in ["total: 5\nused: 0\n".to_owned(), "uuid:\n".to_owned(), format!("uuid: {}\n", "x".repeat(65))] {
+            assert_eq!(parse(&none), None, "{none:?}");
         }
     }
 

@@ -1,19 +1,24 @@
 //! From the configuration tables to a [`ClusterSnapshot`], keeping what was observed (jobs.md 4.2).
 
+use super::guards::Guards;
 use crate::cluster::ClusterSnapshot;
 use crate::cluster::checksum::HashType;
 use crate::cluster::device::Device;
 use crate::cluster::device_state::{DeviceStatus, HostStatus};
 use crate::cluster::domain::{Class, Domain};
 use crate::cluster::host::Host;
+use crate::cluster::mount_guard::GuardFailure;
 use crate::cluster::netmask::Netmask;
-use crate::ids::{ClassId, Dmid};
+use crate::ids::{ClassId, DevId, Dmid};
+use crate::jobs::cluster_check::DEAD_HOSTS_SETTING;
 use crate::settings::ExtensionSettings;
 use crate::store::classes::ClassRow;
 use crate::store::devices::DeviceRow;
 use crate::store::domains::DomainRow;
 use crate::store::hosts::HostRow;
-use crate::store::{Session, StoreResult, classes, devices, domains, file_paths, hosts, server_settings};
+use crate::store::{
+    Session, StoreResult, classes, deleted_files, devices, domains, file_paths, hosts, server_settings,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -28,6 +33,15 @@ pub struct Tables {
     pub devices: Vec<DeviceRow>,
     pub server_settings: BTreeMap<String, String>,
     pub file_paths_domains: Vec<Dmid>,
+    pub guards: Guards,
+}
+
+impl Tables {
+    /// Are deleted files to be kept for a while?
+    pub fn keep_deleted_files(&self) -> bool {
+        let window = self.server_settings.get(deleted_files::WINDOW_SETTING);
+        window.and_then(|text| text.trim().parse::<i64>().ok()).is_some_and(|secs| secs > 0)
+    }
 }
 
 /// Reads all configuration tables, and those of extensions that are switched on.
@@ -42,19 +56,52 @@ pub fn read_tables(session: &Session, extensions: &ExtensionSettings) -> StoreRe
             hosts: hosts::all(conn)?,
             devices: devices::all(conn)?,
             server_settings: server_settings::all(conn)?,
+            guards: Guards::read(conn)?,
         })
     })
 }
 
-/// Builds the next snapshot; observed states carry over from the previous one.
+/// Builds the next snapshot; observed states carry over from the previous one (J35), but not those of what is looked at no
+/// more: nobody knows how such a device is when it comes back (jobs.md W22).
 pub fn build(tables: Tables, previous: &ClusterSnapshot, default_mindevcount: i64) -> ClusterSnapshot {
-    ClusterSnapshot {
+    let hosts: BTreeMap<_, _> = tables.hosts.into_iter().map(|row| (row.hostid, build_host(row, previous))).collect();
+    let dead_with_host = flag(&tables.server_settings, DEAD_HOSTS_SETTING);
+    let build_device = |mut row: DeviceRow| {
+        let host = hosts.get(&row.hostid);
+        let host_is_watched = host.is_some_and(Host::may_be_read);
+        if dead_with_host && host.is_some_and(|host| host.status == Some(HostStatus::Dead)) {
+            row.status = Some(DeviceStatus::Dead.name().to_owned());
+        }
+        (row.devid, Arc::new(build_device(row, host_is_watched, previous)))
+    };
+    let mut next = ClusterSnapshot {
+        guard_failures: BTreeMap::new(),
         domains: build_domains(tables.domains, tables.classes, default_mindevcount),
-        hosts: tables.hosts.into_iter().map(|row| (row.hostid, Arc::new(build_host(row, previous)))).collect(),
-        devices: tables.devices.into_iter().map(|row| (row.devid, Arc::new(build_device(row, previous)))).collect(),
+        devices: tables.devices.into_iter().map(build_device).collect(),
+        hosts: hosts.into_iter().map(|(hostid, host)| (hostid, Arc::new(host))).collect(),
         server_settings: tables.server_settings,
         file_paths_domains: tables.file_paths_domains.into_iter().collect(),
-    }
+    };
+    next.guard_failures = guard_failures(previous, &next, &tables.guards);
+    next
+}
+
+/// Those that are known, of devices that are still looked at and must still bear the same mark.
+fn guard_failures(
+    previous: &ClusterSnapshot,
+    next: &ClusterSnapshot,
+    guards: &Guards,
+) -> BTreeMap<DevId, GuardFailure> {
+    let still_fails = |devid: DevId, failure: &GuardFailure| {
+        guards.expected_mark(devid) == Some(failure.expected.as_str())
+            && next.device(devid).is_some_and(|view| view.is_monitored())
+    };
+    let failures = previous.guard_failures.iter().filter(|(devid, failure)| still_fails(**devid, failure));
+    failures.map(|(devid, failure)| (*devid, failure.clone())).collect()
+}
+
+fn flag(settings: &BTreeMap<String, String>, field: &str) -> bool {
+    settings.get(field).is_some_and(|value| !value.is_empty() && value != "0")
 }
 
 fn build_domains(
@@ -87,7 +134,8 @@ fn build_domains(
 
 fn build_host(row: HostRow, previous: &ClusterSnapshot) -> Host {
     let port = |number: Option<i64>| number.and_then(|number| u16::try_from(number).ok());
-    Host {
+    let observed = previous.host(row.hostid).and_then(|host| host.observed);
+    let mut host = Host {
         hostid: row.hostid,
         name: row.hostname.unwrap_or_default(),
         status: row.status.as_deref().and_then(HostStatus::from_name),
@@ -97,21 +145,31 @@ fn build_host(row: HostRow, previous: &ClusterSnapshot) -> Host {
         altip: row.altip,
         altmask: row.altmask.as_deref().and_then(Netmask::parse),
         altmask_text: row.altmask,
-        observed: previous.host(row.hostid).and_then(|host| host.observed),
-    }
+        observed: None,
+    };
+    host.observed = observed.filter(|_| host.may_be_read());
+    host
 }
 
-fn build_device(row: DeviceRow, previous: &ClusterSnapshot) -> Device {
+fn build_device(row: DeviceRow, host_is_watched: bool, previous: &ClusterSnapshot) -> Device {
     let before = previous.devices.get(&row.devid);
+    let status = row.status.as_deref().and_then(DeviceStatus::from_name).unwrap_or(DeviceStatus::Down);
+    let is_watched = host_is_watched && status.may_be_read();
+    // What was seen lately counts until somebody has stored figures: a new device is of use after its first round.
+    let (mb_total, mb_used) = match (row.mb_total, row.mb_used, before) {
+        (Some(total), Some(used), _) => (Some(total), Some(used)),
+        (_, _, Some(before)) if is_watched => (before.mb_total, before.mb_used),
+        (total, used, _) => (total, used),
+    };
     Device {
         devid: row.devid,
         hostid: row.hostid,
-        status: row.status.as_deref().and_then(DeviceStatus::from_name).unwrap_or(DeviceStatus::Down),
+        status,
         weight: row.weight,
-        mb_total: row.mb_total,
-        mb_used: row.mb_used,
+        mb_total,
+        mb_used,
         mb_asof: row.mb_asof,
-        observed: before.and_then(|device| device.observed),
+        observed: before.and_then(|device| device.observed).filter(|_| is_watched),
         utilization: before.and_then(|device| device.utilization.clone()),
         reject_bad_md5: before.and_then(|device| device.reject_bad_md5),
         wait: before.and_then(|device| device.wait),

@@ -175,6 +175,8 @@ commands! { |query|
     "set_weight", topology::devices::SET_WEIGHT => topology::devices::set_weight(query).await;
     "get_devices", topology::devices::GET_DEVICES => topology::devices::get(query);
 
+    "accept_device", topology::accept_device::SPEC => topology::accept_device::handle(query).await;
+
     "server_setting", service::settings::SERVER_SETTING => service::settings::get(query);
     "server_settings", service::settings::SERVER_SETTINGS => service::settings::list(query);
     "set_server_setting", service::settings::SET_SERVER_SETTING => service::settings::set(query).await;
@@ -185,6 +187,8 @@ commands! { |query|
     "replicate_now", service::replicate_now::SPEC => service::replicate_now::handle(query).await;
     "do_monitor_round", service::do_monitor_round::SPEC => service::do_monitor_round::handle(query).await;
     "httpcopy", service::httpcopy::SPEC => service::httpcopy::handle(query).await;
+    "at_risk", service::at_risk::SPEC => service::at_risk::handle(query);
+    "check_cluster", service::check_cluster::SPEC => service::check_cluster::handle(query);
 
     "fsck_start", fsck::start::SPEC => fsck::start::handle(query).await;
     "fsck_stop", fsck::stop::SPEC => fsck::stop::handle(query).await;

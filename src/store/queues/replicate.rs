@@ -4,7 +4,7 @@ use super::{CLAIM_SECS, PARKED, claim, reschedule_in};
 use crate::ids::{DevId, Fid};
 use crate::store::connection::StoreConnection;
 use crate::store::error::StoreResult;
-use crate::store::schema::file_to_replicate;
+use crate::store::schema::{file, file_to_replicate};
 use crate::store::types::{AnyInt, Int, NOW, NowPlus};
 use diesel::dsl::case_when;
 use diesel::prelude::*;
@@ -126,6 +126,29 @@ pub fn find(conn: &mut StoreConnection, fid: Fid) -> StoreResult<Option<Replicat
 pub fn wake_all(conn: &mut StoreConnection) -> StoreResult<usize> {
     let later = file_to_replicate::table.filter(file_to_replicate::nexttry.gt(NOW));
     Ok(each!(conn, c => diesel::update(later).set(file_to_replicate::nexttry.eq(NOW)).execute(c))?)
+}
+
+/// Is one of the next so many files of the queue at one copy?
+pub fn is_any_at_risk(conn: &mut StoreConnection, next: i64) -> StoreResult<bool> {
+    let queued = file_to_replicate::table.select(file_to_replicate::fid).order(file_to_replicate::nexttry).limit(next);
+    let fids: Vec<Fid> = each!(&mut *conn, c => queued.load(c))?;
+    if fids.is_empty() {
+        return Ok(false);
+    }
+    let at_risk = file::table.filter(file::fid.eq_any(fids)).filter(file::devcount.lt(Int(2))).select(file::fid);
+    let found: Option<Fid> = each!(conn, c => at_risk.first(c).optional())?;
+    Ok(found.is_some())
+}
+
+/// How many queued files have at most one copy by their `devcount`; counts up to `limit`.
+pub fn count_at_risk(conn: &mut StoreConnection, limit: i64) -> StoreResult<i64> {
+    let query = file_to_replicate::table
+        .inner_join(file::table.on(file::fid.eq(file_to_replicate::fid)))
+        .filter(file::devcount.lt(Int(2)))
+        .select(file_to_replicate::fid)
+        .limit(limit);
+    let fids: Vec<Fid> = each!(conn, c => query.load(c))?;
+    Ok(i64::try_from(fids.len()).unwrap_or(limit))
 }
 
 /// How many rows wait for a later time, the parked ones not counted.

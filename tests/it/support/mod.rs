@@ -7,6 +7,7 @@ pub mod memcached;
 pub mod nginx;
 pub mod process;
 pub mod session;
+pub mod watched_node;
 
 use std::time::{Duration, Instant};
 

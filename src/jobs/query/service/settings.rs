@@ -3,6 +3,8 @@
 
 use crate::cluster::checksum::HashType;
 use crate::cluster::netmask::Netmask;
+use crate::jobs::cluster_check;
+use crate::jobs::monitor::automation;
 use crate::jobs::path_cache;
 use crate::jobs::query::Query;
 use crate::jobs::query::error::{CommandError, CommandResult};
@@ -106,6 +108,10 @@ fn cleaned(key: &str, value: &str) -> Result<Option<String>, CommandError> {
     let unless_false = |value: &str| (!value.is_empty() && value != "0").then(|| value.to_owned());
     match key {
         "skip_devcount" | "skip_mkcol" | "case_sensitive_list_keys" => boolean(value).map(Some),
+        cluster_check::DEAD_HOSTS_SETTING | automation::GUARD_SETTING => boolean(value).map(Some),
+        automation::DRAIN_AFTER_SETTING | automation::DEAD_AFTER_SETTING | automation::DEVICES_MAX_SETTING => {
+            number(value).map(Some)
+        }
         "memcache_ttl" | "internal_queue_limit" | "undelete_window_secs" => number(value).map(Some),
         "memcache_servers" => Ok(unless_false(value)),
         "fsck_checksum" => fsck_checksum(value),

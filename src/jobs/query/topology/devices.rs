@@ -1,7 +1,7 @@
 //! `create_device`, `set_state`, `set_weight`, `get_devices`.
 
 use crate::cluster::device::{Device, DeviceView};
-use crate::cluster::device_state::DeviceStatus;
+use crate::cluster::device_state::{DeviceStatus, ObservedDevice, ObservedHost};
 use crate::ids::{DevId, HostId};
 use crate::jobs::query::error::{CommandError, CommandResult};
 use crate::jobs::query::spec::{CommandSpec, Group, Origin, number, pair, text};
@@ -150,13 +150,17 @@ pub fn get(query: &Glance<'_>) -> CommandResult {
     let mut pairs = Pairs::new();
     pairs.push_display("devices", shown.len());
     for (n, device) in (1..).zip(shown) {
-        push_device(&mut pairs, n, device);
+        let host_is_silent =
+            query.cluster.host(device.hostid).is_some_and(|host| host.observed == Some(ObservedHost::Unreachable));
+        push_device(&mut pairs, n, device, host_is_silent);
     }
     Ok(pairs)
 }
 
 /// `mb_asof` is always empty, as in the reference.
-fn push_device(pairs: &mut Pairs, n: usize, device: &Device) {
+fn push_device(pairs: &mut Pairs, n: usize, device: &Device, host_is_silent: bool) {
+    // What was seen of it before its host fell silent counts again only when the host is back (jobs.md 2.2).
+    let observed = if host_is_silent { Some(ObservedDevice::Unreachable) } else { device.observed };
     let name = |field: &str| format!("dev{n}_{field}");
     pairs.push_display(name("devid"), device.devid);
     pairs.push_display(name("hostid"), device.hostid);
@@ -166,7 +170,7 @@ fn push_device(pairs: &mut Pairs, n: usize, device: &Device) {
     pairs.push_option(name("mb_used"), device.mb_used);
     pairs.push_option(name("mb_free"), device.mb_free());
     pairs.push(name("mb_asof"), "");
-    pairs.push(name("observed_state"), device.observed.map_or("", |observed| observed.name()));
+    pairs.push(name("observed_state"), observed.map_or("", |observed| observed.name()));
     pairs.push_option(name("utilization"), device.utilization.as_ref());
     pairs.push_option(name("reject_bad_md5"), device.reject_bad_md5.map(u8::from));
 }
