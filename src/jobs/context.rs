@@ -5,6 +5,7 @@
 use super::copy_notices::CopyNotices;
 use super::doubtful_copies::DoubtfulCopies;
 use super::extensions::Extensions;
+use super::fsck::FsckShared;
 use super::path_cache::{PathCache, PathChange};
 use crate::clock::Chance;
 use crate::cluster::ClusterView;
@@ -31,6 +32,7 @@ pub struct JobContext {
     pub extensions: Extensions,
     pub copy_notices: CopyNotices,
     pub doubtful_copies: DoubtfulCopies,
+    pub fsck: FsckShared,
     pub path_cache: PathCache,
     pub chance: RefCell<Chance>,
     pub wake_jobs: Recipient<WakeJobs>,

@@ -11,9 +11,7 @@ use super::types::{AnyInt, DeletedKeyLike, Int, NOW};
 use super::{db_unixtime, file_on as locations, files, queues, server_settings};
 use crate::ids::{ClassId, DevId, Dmid, Fid};
 use bstr::{BStr, BString};
-use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
 
 /// The server setting: for so many seconds a deleted file can be brought back; absent or 0 means not at all.
 pub const WINDOW_SETTING: &str = "undelete_window_secs";
@@ -30,24 +28,7 @@ pub(super) struct Term {
 
 /// Is the table there?
 pub fn is_set_up(conn: &mut StoreConnection) -> StoreResult<bool> {
-    let tables: i64 = match conn {
-        StoreConnection::Sqlite(c) => diesel::select(sql::<BigInt>(
-            "(SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'mogilefs_deleted_file')",
-        ))
-        .get_result(c)?,
-        #[cfg(feature = "mysql")]
-        StoreConnection::Mysql(c) => diesel::select(sql::<BigInt>(
-            "(SELECT COUNT(*) FROM information_schema.tables \
-             WHERE table_schema = DATABASE() AND table_name = 'mogilefs_deleted_file')",
-        ))
-        .get_result(c)?,
-        #[cfg(feature = "postgres")]
-        StoreConnection::Postgres(c) => diesel::select(sql::<BigInt>(
-            "(SELECT COUNT(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('mogilefs_deleted_file'))",
-        ))
-        .get_result(c)?,
-    };
-    Ok(tables > 0)
+    super::setup::has_table(conn, "mogilefs_deleted_file")
 }
 
 /// The window in force; 0 if it is off. What is no number counts as off.

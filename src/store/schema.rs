@@ -1,4 +1,4 @@
-//! The tables of schema version 17, and our own `mogilefs_deleted_file`, as diesel sees them on all three databases (database.md 1.4).
+//! The tables of schema version 17, and our own `mogilefs_…`, as diesel sees them on all three databases (database.md 1.4).
 //!
 //! Columns that no query reads are left out. Never `SELECT *`: databases that were upgraded have other column orders.
 
@@ -195,6 +195,20 @@ diesel::table! {
 }
 
 diesel::table! {
+    use super::{AnyInt, Nullable, Text};
+
+    mogilefs_fsck_run (runid) {
+        runid -> AnyInt,
+        started -> AnyInt,
+        ended -> Nullable<AnyInt>,
+        first_fid -> AnyInt,
+        last_fid -> AnyInt,
+        first_logid -> AnyInt,
+        options -> Text,
+    }
+}
+
+diesel::table! {
     use super::{AnyInt, Text};
 
     lock (lockid) {
@@ -251,5 +265,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     plugin_metadata_names,
     plugin_metadata_data
 );
+diesel::allow_tables_to_appear_in_same_query!(file, file_to_queue);
 diesel::allow_tables_to_appear_in_same_query!(mogilefs_deleted_file, file_to_delete2);
 diesel::allow_tables_to_appear_in_same_query!(file, file_on, tempfile, domain, class, checksum);

@@ -3,9 +3,9 @@
 //! Never deletes data, never changes a schema of another version.
 
 use super::connection::{Location, Purpose, StoreConnection, connect};
-use super::deleted_files;
 use super::error::{StoreError, StoreResult};
 use super::server_settings;
+use super::{deleted_files, fsck_run};
 use crate::settings::DatabaseSettings;
 use diesel::backend::Backend as DieselBackend;
 use diesel::migration::MigrationSource;
@@ -74,7 +74,7 @@ fn create(conn: &mut StoreConnection) -> StoreResult<SetupOutcome> {
 
 /// Adds the tables of ours to a complete schema, whoever made it. The tables of the reference are not touched.
 fn extend(conn: &mut StoreConnection) -> StoreResult<SetupOutcome> {
-    let was_complete = deleted_files::is_set_up(conn)?;
+    let was_complete = deleted_files::is_set_up(conn)? && fsck_run::is_set_up(conn)?;
     run(conn, |name| name != REFERENCE_SCHEMA)?;
     Ok(if was_complete { SetupOutcome::AlreadyCurrent } else { SetupOutcome::Extended })
 }
@@ -112,6 +112,32 @@ pub(super) fn schema_version(conn: &mut StoreConnection) -> StoreResult<i64> {
         Err(StoreError::Other(message)) if names_missing_table(&message) => Ok(0),
         Err(error) => Err(error),
     }
+}
+
+/// Is there a table of this name?
+pub(super) fn has_table(conn: &mut StoreConnection, name: &'static str) -> StoreResult<bool> {
+    use diesel::RunQueryDsl as _;
+    use diesel::dsl::sql;
+    use diesel::sql_types::{BigInt, Text};
+    let tables: i64 = match conn {
+        StoreConnection::Sqlite(c) => {
+            let named = sql::<BigInt>("(SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = ");
+            diesel::select(named.bind::<Text, _>(name).sql(")")).get_result(c)?
+        }
+        #[cfg(feature = "mysql")]
+        StoreConnection::Mysql(c) => {
+            let named = sql::<BigInt>(
+                "(SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ",
+            );
+            diesel::select(named.bind::<Text, _>(name).sql(")")).get_result(c)?
+        }
+        #[cfg(feature = "postgres")]
+        StoreConnection::Postgres(c) => {
+            let named = sql::<BigInt>("(SELECT COUNT(*) FROM pg_catalog.pg_class WHERE oid = to_regclass(");
+            diesel::select(named.bind::<Text, _>(name).sql("))")).get_result(c)?
+        }
+    };
+    Ok(tables > 0)
 }
 
 /// "no such table" of SQLite, "doesn't exist" of MySQL, "does not exist" of PostgreSQL.

@@ -11,6 +11,7 @@ mod conformance;
 mod defects;
 mod explain;
 mod extensions;
+mod fsck;
 mod maintenance;
 mod memcached;
 mod random_requests;
