@@ -6,6 +6,7 @@ mod bench;
 mod deleted;
 mod explain;
 mod files;
+mod fsck;
 mod output;
 mod roles;
 mod session;
@@ -73,6 +74,9 @@ enum Command {
     Files(files::FileCommand),
     #[command(flatten)]
     Topology(topology::TopologyCommand),
+    /// Checks of all files: what is lost or damaged is found, and repaired where that can be
+    #[command(subcommand)]
+    Fsck(fsck::FsckCommand),
     #[command(flatten)]
     Roles(roles::RoleCommand),
     /// Measure a tracker: requests per second, latencies, errors
@@ -100,6 +104,7 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
     match cli.command {
         Command::Files(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
         Command::Topology(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
+        Command::Fsck(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
         Command::Roles(command) => command.run(),
         Command::Bench(args) => bench::run(&args, global, output),
         Command::Protocol { command } => protocol(command.as_deref(), output),

@@ -21,6 +21,13 @@ pub struct RecordedFile {
     pub checksum: Option<(i64, Vec<u8>)>,
 }
 
+impl RecordedFile {
+    /// Does the recorded number of copies differ from the number of rows?
+    pub fn has_wrong_devcount(&self) -> bool {
+        i64::try_from(self.devids.len()) != Ok(self.file.devcount)
+    }
+}
+
 /// One row per location, or a single one without.
 type Row = (FileRow, Option<DevId>, Option<i64>, Option<Vec<u8>>);
 

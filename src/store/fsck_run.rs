@@ -59,6 +59,17 @@ pub fn end(conn: &mut StoreConnection, runid: i64, now: i64) -> StoreResult<()> 
     Ok(())
 }
 
+/// The highest fid of a run that began so early: files with higher numbers came later. `None` if none is known, and
+/// without the table.
+pub fn highest_fid_at(conn: &mut StoreConnection, unixtime: i64) -> StoreResult<Option<Fid>> {
+    if !is_set_up(conn)? {
+        return Ok(None);
+    }
+    let query =
+        run::table.filter(run::started.le(Int(unixtime))).select(run::last_fid).order(run::last_fid.desc()).limit(1);
+    Ok(each!(conn, c => query.first(c).optional())?)
+}
+
 /// The latest runs, the oldest of them first; none without the table.
 pub fn latest(conn: &mut StoreConnection, limit: i64) -> StoreResult<Vec<FsckRun>> {
     let columns = (run::runid, run::started, run::ended, run::first_fid, run::last_fid, run::first_logid, run::options);

@@ -600,3 +600,151 @@ fn trackers_share_the_work() {
         assert_eq!(database.count("file", "devcount = 1"), 6);
     });
 }
+
+/// The files of a check may be limited: by domain, class, key, device and age.
+#[test]
+fn a_check_may_be_limited() {
+    on_each_database(|database| {
+        let cluster = Cluster::start_without_nodes(database, NO_CHECKS);
+        let mut session = cluster.session();
+        session.ok("create_domain domain=e");
+        session.ok("create_host host=h&ip=127.0.0.9&port=7&status=alive");
+        session.ok("create_device devid=3&hostname=h");
+        let (one, other) =
+            (1, database.number("SELECT MAX(dmid) + COUNT(*) - 1 AS n FROM domain WHERE namespace = 'e'"));
+        let class = database.number("SELECT MAX(classid) + COUNT(*) - 1 AS n FROM class WHERE classname = 'one'");
+        for (fid, dmid, key, classid) in [
+            (1, one, "a/1", 0),
+            (2, one, "a/2", class),
+            (3, one, "A/3", class),
+            (4, one, "a_4", 0),
+            (5, other, "a/5", 0),
+            (6, one, "a%2F6", 0),
+        ] {
+            database.execute(&format!(
+                "INSERT INTO file (fid, dmid, dkey, length, classid, devcount) \
+                 VALUES ({fid}, {dmid}, '{key}', 1, {classid}, 1)"
+            ));
+        }
+        database.execute("INSERT INTO file_on (fid, devid) VALUES (2, 3), (5, 3)");
+        let mut queued_by = |reset: &str| {
+            session.ok(&format!("fsck_reset {reset}"));
+            session.ok("fsck_start");
+            wait_until_injected(&cluster.tracker);
+            assert_eq!(session.ok("fsck_status")["max_fid_checked"], "6", "{reset}");
+            let fids: Vec<i64> =
+                (1..=6).filter(|fid| database.count("file_to_queue", &format!("fid = {fid}")) == 1).collect();
+            database.execute("DELETE FROM file_to_queue");
+            fids
+        };
+        assert_eq!(queued_by("domain=e"), [5]);
+        assert_eq!(queued_by("domain=d"), [1, 2, 3, 4, 6]);
+        assert_eq!(queued_by("domain=d&class=one"), [2, 3]);
+        assert_eq!(queued_by("devid=3"), [2, 5]);
+        assert_eq!(queued_by("devid=3&domain=d"), [2]);
+        assert_eq!(queued_by("key_prefix=a_"), [4], "no placeholder");
+        assert_eq!(queued_by("key_prefix=a%25"), [6]);
+        // The database's idea of equal keys decides about the case.
+        let slashed = queued_by("domain=d&key_prefix=a%2F");
+        assert!(slashed == [1, 2] || slashed == [1, 2, 3], "{slashed:?}");
+        assert_eq!(queued_by("startpos=4"), [5, 6]);
+        assert_eq!(queued_by(""), [1, 2, 3, 4, 5, 6], "the limits are gone");
+
+        // Runs are known by now; of one that began an hour ago it is known which files there were.
+        let mut session = cluster.session();
+        assert!(session.ask("fsck_reset older_than_secs=3600").starts_with("ERR bad_params "));
+        database.execute("UPDATE mogilefs_fsck_run SET started = started - 4000, last_fid = 4");
+        session.ok("fsck_reset older_than_secs=3600");
+        assert_eq!(session.ok("fsck_status")["end_fid"], "4");
+        session.ok("fsck_reset newer_than_secs=3600");
+        let status = session.ok("fsck_status");
+        assert_eq!((&*status["max_fid_checked"], &*status["end_fid"]), ("4", "6"));
+        for (reset, code) in [
+            ("domain=x", "unreg_domain"),
+            ("class=one", "bad_params"),
+            ("domain=d&class=x", "class_not_found"),
+            ("devid=77", "no_device"),
+        ] {
+            assert_eq!(session.refused(&format!("fsck_reset {reset}")), code);
+        }
+    });
+}
+
+/// What was there in one run and gone in the next, per run and per file.
+#[test]
+fn the_history_tells_what_was_lost_between_two_runs() {
+    on_each_database(|database| {
+        let cluster = Cluster::start(database);
+        let (lost, good) = (
+            stored(&cluster, database, "lost", "one", b"some bytes", 1),
+            stored(&cluster, database, "good", "one", b"some bytes", 1),
+        );
+        let devid = cluster.devids("lost")[0];
+        run(&cluster, database, "");
+        std::fs::remove_file(on_disk(&cluster, devid, lost)).expect("removed");
+        run(&cluster, database, "policy_only=1");
+        run(&cluster, database, "domain=d");
+        run(&cluster, database, "");
+        let mut session = cluster.session();
+        let history = session.ok("fsck_history");
+        let of = |what: &str| (1..=4).map(|n| history[&format!("run_{n}_{what}")].clone()).collect::<Vec<_>>();
+        assert_eq!(history["runs"], "4");
+        assert_eq!(of("lost_fids"), ["", "", &lost.to_string(), ""], "lost once, though it is still gone");
+        assert_eq!(
+            (&*history["run_3_lost"], &*history["run_3_num_GONE"], &*history["run_4_num_GONE"]),
+            ("1", "1", "1")
+        );
+        assert_eq!(of("options"), ["", "policy_only=1", "dmid=1", ""]);
+        assert!(of("ended").iter().all(|ended| ended != "0"));
+        let of_file = session.ok("fsck_history domain=d&key=lost&runs=2");
+        assert_eq!((&*of_file["runs"], of_file["fid"].clone()), ("2", lost.to_string()));
+        assert_eq!(of_file["run_1_events"], format!("MISS:{devid},SRCH,GONE"));
+        assert_eq!((&*of_file["run_2_events"], &*of_file["run_2_covered"]), ("NOPA,SRCH,GONE", "1"));
+        assert_eq!(session.ok(&format!("fsck_history fid={good}"))["run_4_events"], "");
+        assert_eq!(session.refused("fsck_history domain=d&key=nothing"), "unknown_key");
+    });
+}
+
+/// On a database that 2.73 made, without our table.
+#[test]
+fn without_a_history_fsck_works_all_the_same() {
+    on_each_database(|database| {
+        database.execute("DROP TABLE mogilefs_fsck_run");
+        let cluster = Cluster::start(database);
+        let fid = stored(&cluster, database, "k", "one", b"some bytes", 1);
+        forget_copies(database, fid);
+        run(&cluster, database, "newer_than_secs=60");
+        assert_eq!(events(&cluster, fid), ["NOPA", "SRCH", "FOND"]);
+        assert_eq!(cluster.session().ok("fsck_history")["runs"], "0");
+        assert_eq!(cluster.session().refused("fsck_reset older_than_secs=60"), "bad_params");
+    });
+}
+
+/// The command line, against a tracker.
+#[test]
+fn the_command_line_runs_a_check() {
+    let database = sqlite();
+    let cluster = Cluster::start(&database);
+    let fid = stored(&cluster, &database, "k", "one", b"some bytes", 1);
+    forget_copies(&database, fid);
+    let tracker = cluster.tracker.address.to_string();
+    let mogilefs = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mogilefs"));
+        let output = command.args(args).args(["--trackers", &tracker]).output().expect("the program starts");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let status: serde_json::Value =
+        serde_json::from_str(&mogilefs(&["fsck", "start", "--all", "--watch", "--json"])).expect("JSON");
+    assert_eq!((&status["checked"], &status["num_FOND"]), (&serde_json::json!(1), &serde_json::json!(1)));
+    assert!(mogilefs(&["fsck", "status"]).contains("NOPA 1"));
+    let log = mogilefs(&["fsck", "log"]);
+    assert!(["NOPA", "SRCH", "FOND"].iter().all(|code| log.contains(code)), "{log}");
+    assert!(mogilefs(&["fsck", "history", "k", "-d", "d"]).contains("NOPA,SRCH,FOND"));
+    assert!(mogilefs(&["fsck", "history"]).contains("FOND 1, NOPA 1, SRCH 1"));
+    mogilefs(&["fsck", "clearlog"]);
+    assert_eq!(mogilefs(&["fsck", "log", "--json"]), "[]\n");
+    mogilefs(&["fsck", "reset", "--of-domain", "d", "--class", "one", "--policy-only"]);
+    assert_eq!(database.count("server_settings", "field LIKE 'fsck_scope%'"), 2);
+    mogilefs(&["fsck", "stop"]);
+}

@@ -169,14 +169,14 @@ fn decide(
         if !subject.is_content_with(ctx, &remaining) {
             repair.replicate = true;
             events.push(Evcode::ReplicationRequested.of_file());
-        } else if subject.has_wrong_devcount() && !options.skips_devcount {
-            repair.recount = true;
+        } else if !options.skips_devcount && subject.has_wrong_devcount() && !subject.will_have_right_devcount(&repair)
+        {
             events.push(Evcode::WrongDevcount.of_file());
         }
     } else if fate == Fate::Settled {
         repair.drop = findings.gone;
     }
-    repair.recount |= !options.skips_devcount && (repair.changes_copies() || subject.has_wrong_devcount());
+    repair.recount = !options.skips_devcount && !subject.will_have_right_devcount(&repair);
     Decision { repair, events, fate }
 }
 

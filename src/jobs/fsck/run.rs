@@ -68,8 +68,12 @@ fn miscounted(options: &RunOptions, files: &[RecordedFile], suspicious: &[(Fid, 
         return Vec::new();
     }
     let is_suspicious = |fid: Fid| suspicious.iter().any(|&(other, _)| other == fid);
-    let wrong = |file: &&RecordedFile| i64::try_from(file.devids.len()) != Ok(file.file.devcount);
-    files.iter().filter(wrong).map(|file| file.file.fid).filter(|&fid| !is_suspicious(fid)).collect()
+    files
+        .iter()
+        .filter(|file| file.has_wrong_devcount())
+        .map(|file| file.file.fid)
+        .filter(|&fid| !is_suspicious(fid))
+        .collect()
 }
 
 /// The number of a file that stays unsettled.

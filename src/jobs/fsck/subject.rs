@@ -9,7 +9,7 @@ use crate::jobs::fsck::checksum_verdict::Recorded;
 use crate::jobs::replicate;
 use crate::policy::{Question, ReplicationPolicy, Verdict};
 use crate::store::files::FileRow;
-use crate::store::fsck_batch::RecordedFile;
+use crate::store::fsck_batch::{RecordedFile, Repair};
 
 /// The file, as the database and the cluster were when it was made.
 pub(super) struct Subject<'a> {
@@ -60,7 +60,13 @@ impl<'a> Subject<'a> {
 
     /// Does the recorded number of copies differ from the number of rows?
     pub fn has_wrong_devcount(&self) -> bool {
-        i64::try_from(self.recorded.devids.len()) != Ok(self.file().devcount)
+        self.recorded.has_wrong_devcount()
+    }
+
+    /// Will the recorded number of copies, as it is, be right after a repair?
+    pub fn will_have_right_devcount(&self, repair: &Repair) -> bool {
+        let rows = self.recorded.devids.len() + usize::from(repair.add.is_some()) - repair.drop.len();
+        i64::try_from(rows) == Ok(self.file().devcount)
     }
 
     /// Is the policy content with copies there, neither fewer nor more? Dead devices have none (W23).
