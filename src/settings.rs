@@ -38,6 +38,7 @@ pub struct TrackerSettings {
     pub query_workers: usize,
     pub replicate_workers: usize,
     pub delete_workers: usize,
+    pub fsck_workers: usize,
     pub job_master: bool,
     pub default_mindevcount: i64,
 }
@@ -100,6 +101,8 @@ pub struct JobSettings {
     pub copies_in_flight_per_worker: usize,
     pub deletes_in_flight_per_worker: usize,
     pub rebalance_ignore_missing: bool,
+    pub checks_in_flight_per_worker: usize,
+    pub fsck_requests_per_host: usize,
     pub tempfile_max_age_secs: i64,
     pub tempfile_interval_ms: u64,
     pub give_way_to_clients: bool,
@@ -203,6 +206,8 @@ impl Settings {
             ("monitor.checks_per_host_max", self.monitor.checks_per_host_max),
             ("jobs.copies_in_flight_per_worker", self.jobs.copies_in_flight_per_worker),
             ("jobs.deletes_in_flight_per_worker", self.jobs.deletes_in_flight_per_worker),
+            ("jobs.checks_in_flight_per_worker", self.jobs.checks_in_flight_per_worker),
+            ("jobs.fsck_requests_per_host", self.jobs.fsck_requests_per_host),
             ("tracker.listen", self.tracker.listen.len()),
         ];
         for (key, value) in at_least_one {

@@ -427,6 +427,7 @@ fn mortal_query_workers(store: &Store, settings: &Settings) -> (WorkerPool<Query
                 extensions: Extensions::enable(&settings.extensions).map_err(StoreError::Other)?,
                 copy_notices: CopyNotices::default(),
                 doubtful_copies: DoubtfulCopies::default(),
+                fsck: Default::default(),
                 path_cache: PathCache::new(Servers::new(PATIENCE, log.clone()), settings.clone(), Metrics::default()),
                 pace: Pace::new(&settings.jobs),
                 chance: RefCell::new(new_chance()),

@@ -7,6 +7,7 @@ mod check;
 mod deleted;
 mod explain;
 mod files;
+mod fsck;
 mod output;
 mod roles;
 mod session;
@@ -74,6 +75,9 @@ enum Command {
     Files(files::FileCommand),
     #[command(flatten)]
     Topology(topology::TopologyCommand),
+    /// Checks of all files: what is lost or damaged is found, and repaired where that can be
+    #[command(subcommand)]
+    Fsck(fsck::FsckCommand),
     #[command(flatten)]
     Roles(roles::RoleCommand),
     /// Show what is not as it should be with hosts and devices, and how many files are at one copy
@@ -103,6 +107,7 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
     match cli.command {
         Command::Files(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
         Command::Topology(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
+        Command::Fsck(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
         Command::Roles(command) => command.run(),
         Command::Check => block_on(async { check::check(&mut Session::open(global, output).await?).await }),
         Command::Bench(args) => bench::run(&args, global, output),

@@ -6,6 +6,7 @@ use super::copy_notices::CopyNotices;
 use super::doubtful_copies::DoubtfulCopies;
 use super::extensions::Extensions;
 use super::pace::Pace;
+use super::fsck::FsckShared;
 use super::path_cache::{PathCache, PathChange};
 use crate::clock::Chance;
 use crate::cluster::ClusterView;
@@ -32,6 +33,7 @@ pub struct JobContext {
     pub extensions: Extensions,
     pub copy_notices: CopyNotices,
     pub doubtful_copies: DoubtfulCopies,
+    pub fsck: FsckShared,
     pub path_cache: PathCache,
     pub pace: Pace,
     pub chance: RefCell<Chance>,

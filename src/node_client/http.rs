@@ -2,6 +2,7 @@
 
 use super::directories::DirectoryMemory;
 use super::error::NodeError;
+use super::side_digest::SideChannels;
 use crate::cluster::checksum::{Checksum, HashType};
 use crate::settings::StorageSettings;
 use base64::Engine as _;
@@ -37,6 +38,8 @@ struct Inner {
     node_timeout: Duration,
     copy_stall_timeout: Duration,
     directories: RefCell<DirectoryMemory>,
+    side_channels: SideChannels,
+    side_channel_port: u16,
     log: Logger,
 }
 
@@ -68,6 +71,8 @@ impl NodeClient {
                 node_timeout: settings.node_timeout(),
                 copy_stall_timeout: settings.copy_stall_timeout(),
                 directories: RefCell::default(),
+                side_channels: SideChannels::default(),
+                side_channel_port: settings.side_channel_port,
                 log,
             }),
         }
@@ -169,6 +174,18 @@ impl NodeClient {
                 None
             }
         }
+    }
+
+    pub(super) fn side_channels(&self) -> &SideChannels {
+        &self.inner.side_channels
+    }
+
+    pub(super) fn side_channel_port(&self) -> u16 {
+        self.inner.side_channel_port
+    }
+
+    pub(super) fn log(&self) -> &Logger {
+        &self.inner.log
     }
 
     pub(super) fn node_timeout(&self) -> Duration {

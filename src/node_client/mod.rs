@@ -8,7 +8,9 @@ mod copy;
 mod directories;
 mod error;
 mod http;
+mod side_digest;
 
 pub use copy::{Copy, CopyReport};
 pub use error::{CopyError, NodeError};
 pub use http::{Deleted, NodeClient};
+pub use side_digest::CopyOnNode;

@@ -7,7 +7,7 @@ use super::connection::StoreConnection;
 use super::error::StoreResult;
 use super::schema::fsck_log;
 use super::server_settings;
-use super::types::Int;
+use super::types::{Int, NOW};
 use crate::ids::{DevId, Fid};
 use diesel::dsl::count_star;
 use diesel::prelude::*;
@@ -39,6 +39,16 @@ pub fn list_after(conn: &mut StoreConnection, after: i64, limit: i64) -> StoreRe
         .order(fsck_log::logid)
         .limit(limit);
     Ok(each!(conn, c => query.load(c))?)
+}
+
+/// Writes events of a file, in their order: four letters, and the device that an event is about.
+pub fn append(conn: &mut StoreConnection, fid: Fid, events: &[(&str, Option<DevId>)]) -> StoreResult<()> {
+    for &(evcode, devid) in events {
+        let row =
+            (fsck_log::utime.eq(NOW), fsck_log::fid.eq(fid), fsck_log::evcode.eq(evcode), fsck_log::devid.eq(devid));
+        each!(&mut *conn, c => diesel::insert_into(fsck_log::table).values(row).execute(c))?;
+    }
+    Ok(())
 }
 
 /// The number of the latest event, 0 if there is none.

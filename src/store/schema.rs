@@ -195,6 +195,20 @@ diesel::table! {
 }
 
 diesel::table! {
+    use super::{AnyInt, Nullable, Text};
+
+    mogilefs_fsck_run (runid) {
+        runid -> AnyInt,
+        started -> AnyInt,
+        ended -> Nullable<AnyInt>,
+        first_fid -> AnyInt,
+        last_fid -> AnyInt,
+        first_logid -> AnyInt,
+        options -> Text,
+    }
+}
+
+diesel::table! {
     use super::{AnyInt, Text};
 
     lock (lockid) {
@@ -265,5 +279,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     plugin_metadata_data
 );
 diesel::allow_tables_to_appear_in_same_query!(file, file_to_replicate);
+diesel::allow_tables_to_appear_in_same_query!(file, file_to_queue);
 diesel::allow_tables_to_appear_in_same_query!(mogilefs_deleted_file, file_to_delete2);
 diesel::allow_tables_to_appear_in_same_query!(file, file_on, tempfile, domain, class, checksum);

@@ -10,10 +10,11 @@ use super::query_worker::OpenContext;
 use super::seat::{Heartbeat, Retire, Seat};
 use crate::ids::Fid;
 use crate::jobs::context::JobContext;
-use crate::jobs::{delete, replicate};
+use crate::jobs::{delete, fsck, replicate};
 use crate::store::StoreResult;
 use crate::store::queues::delete::DeleteTodo;
 use crate::store::queues::replicate::ReplicateTodo;
+use crate::store::queues::todo::FsckTodo;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use futures::future::{LocalBoxFuture, join_all};
 use futures::stream::FuturesUnordered;
@@ -125,6 +126,34 @@ impl Job for DeleteJob {
 
     fn run<'a>(ctx: &'a JobContext, todos: &'a [DeleteTodo]) -> LocalBoxFuture<'a, StoreResult<()>> {
         each(todos.iter().map(|todo| delete::run(ctx, todo)))
+    }
+}
+
+/// Checks of files.
+pub(super) struct FsckWork;
+
+impl Work for FsckWork {
+    fn rounds(hands: Hands) -> LocalBoxFuture<'static, ()> {
+        work_rounds::<FsckJob>(hands).boxed_local()
+    }
+}
+
+struct FsckJob;
+
+impl Job for FsckJob {
+    type Todo = FsckTodo;
+    const BATCH_MAX: usize = fsck::BATCH_ROWS_MAX;
+
+    fn fid(todo: &FsckTodo) -> Fid {
+        todo.fid
+    }
+
+    fn in_flight_max(ctx: &JobContext) -> usize {
+        ctx.settings.jobs.checks_in_flight_per_worker
+    }
+
+    fn run<'a>(ctx: &'a JobContext, todos: &'a [FsckTodo]) -> LocalBoxFuture<'a, StoreResult<()>> {
+        fsck::run(ctx, todos).boxed_local()
     }
 }
 

@@ -4,7 +4,7 @@
 //! start the pools. Stopping is a list of steps, each with a deadline.
 
 use super::job_master::JobMaster;
-use super::job_worker::{DeleteWork, JobWorker, ReplicateWork};
+use super::job_worker::{DeleteWork, FsckWork, JobWorker, ReplicateWork};
 use super::listener::{ClientListener, ListenerConfig, StopListening};
 use super::monitor::{Monitor, MonitorJustRan};
 use super::pool::{Drain, GetReport, PoolConfig, PoolReport, Roster, SetDesired, WORKERS_MAX, WorkerPool};
@@ -18,6 +18,7 @@ use crate::jobs::copy_notices::CopyNotices;
 use crate::jobs::doubtful_copies::DoubtfulCopies;
 use crate::jobs::extensions::Extensions;
 use crate::jobs::pace::Pace;
+use crate::jobs::fsck::FsckShared;
 use crate::jobs::path_cache::PathCache;
 use crate::logging::watch::WatchBus;
 use crate::memcached;
@@ -108,6 +109,7 @@ impl Supervisor {
             },
             JobKind::Replicate if tracker.job_master => tracker.replicate_workers,
             JobKind::Delete if tracker.job_master => tracker.delete_workers,
+            JobKind::Fsck if tracker.job_master => tracker.fsck_workers,
             JobKind::Replicate | JobKind::Delete | JobKind::Fsck | JobKind::Reaper => 0,
         }
     }
@@ -193,6 +195,11 @@ impl Supervisor {
             let log = seat.logger(&replicate_log);
             JobWorker::<ReplicateWork>::new(seat, replicate_open.clone(), replicate_master.clone(), log)
         });
+        let (fsck_open, fsck_log, fsck_master) = (open.clone(), log.clone(), job_master.clone());
+        self.start_pool(JobKind::Fsck, move |seat: Seat| {
+            let log = seat.logger(&fsck_log);
+            JobWorker::<FsckWork>::new(seat, fsck_open.clone(), fsck_master.clone(), log)
+        });
         self.start_pool(JobKind::Delete, move |seat: Seat| {
             let log = seat.logger(&log);
             JobWorker::<DeleteWork>::new(seat, open.clone(), job_master.clone(), log)
@@ -208,6 +215,7 @@ impl Supervisor {
         let (view, metrics) = (self.config.view.clone(), self.config.metrics.clone());
         let (copy_notices, doubtful_copies) = (CopyNotices::default(), DoubtfulCopies::default());
         let pace = self.pace.clone();
+        let fsck = FsckShared::default();
         let pause = Duration::from_millis(settings.memcached.pause_after_failure_ms);
         let memcached = memcached::Servers::new(pause, self.config.log.clone());
         let wake_jobs: Recipient<WakeJobs> = ctx.address().recipient();
@@ -224,6 +232,7 @@ impl Supervisor {
                 extensions: Extensions::enable(&settings.extensions).map_err(StoreError::Other)?,
                 copy_notices: copy_notices.clone(),
                 doubtful_copies: doubtful_copies.clone(),
+                fsck: fsck.clone(),
                 path_cache: PathCache::new(memcached.clone(), settings.clone(), metrics.clone()),
                 pace: pace.clone(),
                 chance: RefCell::new(new_chance()),
@@ -412,7 +421,7 @@ impl Handler<StopTracker> for Supervisor {
                 let _mailbox = closed.await;
             }
         });
-        let jobs = [drain(JobKind::Replicate), drain(JobKind::Delete)];
+        let jobs = [drain(JobKind::Replicate), drain(JobKind::Fsck), drain(JobKind::Delete)];
         let jobs: BoxFuture<'static, ()> = Box::pin(async move {
             futures::future::join_all(jobs).await;
         });

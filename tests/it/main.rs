@@ -12,6 +12,7 @@ mod conformance;
 mod defects;
 mod explain;
 mod extensions;
+mod fsck;
 mod maintenance;
 mod memcached;
 mod nginx;

@@ -1,10 +1,31 @@
-//! Fsck as the settings that all trackers share describe it (jobs.md 10.1): their names, a run begun anew, and the sums
-//! of what was found.
+//! Fsck: every file is looked at, what is wrong is logged, and what can be repaired is (jobs.md 10).
 //!
-//! Everything here is read from the database and written to it, never taken from the view of the cluster: trackers of
-//! the reference change the same rows.
+//! Here is its state as the settings that all trackers share describe it (10.1): their names, a run begun anew, and the
+//! sums of what was found. It is read from the database and written to it, never taken from the view of the cluster:
+//! trackers of the reference change the same rows. [`inject`] fills the queue, [`run`] checks what is in it.
 
+mod checksum_verdict;
+mod event;
+mod inject;
+mod look;
+mod options;
+mod progress;
+mod quick;
+mod repair;
+mod run;
+pub mod scope;
+mod shared;
+mod subject;
+
+pub use event::Evcode;
+pub use inject::inject;
+pub use progress::Progress;
+pub use run::{BATCH_ROWS_MAX, run};
+pub use shared::FsckShared;
+
+use crate::ids::Fid;
 use crate::jobs::context::JobContext;
+use crate::store::fsck_run::{self, FsckRun};
 use crate::store::{StoreConnection, StoreResult, files, fsck_log, server_settings};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,10 +44,18 @@ pub mod field {
     pub const STOP_TIME: &str = "fsck_stop_time";
     /// `1`: no look at the nodes.
     pub const POLICY_ONLY: &str = "fsck_opt_policy_only";
-    /// Written as 0 and never counted.
+    /// Files checked since the start; trackers of the reference write 0 and never count.
     pub const FIDS_CHECKED: &str = "fsck_fids_checked";
     /// The last `logid` when the run began.
     pub const START_MAXLOGID: &str = "fsck_start_maxlogid";
+    /// Ours: which run it is. Changes when one begins anew.
+    pub const RUN: &str = "fsck_run";
+    /// Ours: what the run is limited to.
+    pub const SCOPE_DOMAIN: &str = "fsck_scope_dmid";
+    pub const SCOPE_CLASS: &str = "fsck_scope_classid";
+    pub const SCOPE_DEVICE: &str = "fsck_scope_devid";
+    /// Percent-encoded: keys are bytes.
+    pub const SCOPE_PREFIX: &str = "fsck_scope_key_prefix";
 }
 
 /// How long a reader waits for another one to finish summing.
@@ -42,6 +71,7 @@ pub fn reset_run(conn: &mut StoreConnection) -> StoreResult<()> {
     let end = files::max_fid(conn)?.map(|fid| fid.to_string());
     let last_logid = fsck_log::max_logid(conn)?.to_string();
     server_settings::remove_prefix(conn, fsck_log::SUM_PREFIX)?;
+    server_settings::increment(conn, field::RUN, 1)?;
     server_settings::set_all(
         conn,
         &[
@@ -53,6 +83,21 @@ pub fn reset_run(conn: &mut StoreConnection) -> StoreResult<()> {
             (fsck_log::MARK_FIELD, Some(&last_logid)),
         ],
     )
+}
+
+/// Keeps for the history that a run begins at this position; one that goes on is known already.
+pub fn record_run(conn: &mut StoreConnection, position: i64, now: i64) -> StoreResult<()> {
+    let settings = server_settings::all(conn)?;
+    let run = FsckRun {
+        runid: number(&settings, field::RUN),
+        started: now,
+        ended: None,
+        first_fid: Fid(position),
+        last_fid: Fid(number(&settings, field::END)),
+        first_logid: number(&settings, field::START_MAXLOGID),
+        options: scope::describe(&settings),
+    };
+    fsck_run::begin(conn, &run)
 }
 
 /// Adds new events to the sums. Skipped when somebody else is summing for too long.

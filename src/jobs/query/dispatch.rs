@@ -195,6 +195,7 @@ commands! { |query|
     "fsck_reset", fsck::reset::SPEC => fsck::reset::handle(query).await;
     "fsck_status", fsck::status::SPEC => fsck::status::handle(query).await;
     "fsck_getlog", fsck::getlog::SPEC => fsck::getlog::handle(query);
+    "fsck_history", fsck::history::SPEC => fsck::history::handle(query);
     "fsck_clearlog", fsck::clearlog::SPEC => fsck::clearlog::handle(query).await;
 
     "rebalance_set_policy", rebalance::set_policy::SPEC => rebalance::set_policy::handle(query).await;

@@ -66,6 +66,20 @@ pub fn finish(conn: &mut StoreConnection, fids: &[Fid], kind: i64) -> StoreResul
     Ok(each!(conn, c => diesel::delete(rows).execute(c))?)
 }
 
+/// Deletes rows of fsck that are as they were claimed; how many there were. One that somebody wants looked at again
+/// meanwhile stays.
+pub fn finish_fsck(conn: &mut StoreConnection, todos: &[FsckTodo]) -> StoreResult<usize> {
+    let fids: Vec<Fid> = todos.iter().map(|todo| todo.fid).collect();
+    let mut claims: Vec<i64> = todos.iter().map(|todo| todo.nexttry).collect();
+    claims.sort_unstable();
+    claims.dedup();
+    let rows = file_to_queue::table
+        .filter(file_to_queue::fid.eq_any(fids))
+        .filter(file_to_queue::kind.eq(Int(FSCK)))
+        .filter(file_to_queue::nexttry.eq_any(claims.into_iter().map(Int)));
+    Ok(each!(conn, c => diesel::delete(rows).execute(c))?)
+}
+
 /// Gives back a claimed row that nobody began with: it is due again. One that somebody has touched since stays as it is.
 pub fn release(conn: &mut StoreConnection, fid: Fid, kind: i64, claimed_nexttry: i64) -> StoreResult<bool> {
     let row = file_to_queue::table

@@ -2,6 +2,7 @@
 
 pub mod clearlog;
 pub mod getlog;
+pub mod history;
 pub mod reset;
 pub mod start;
 pub mod status;

@@ -18,9 +18,8 @@ pub const SPEC: CommandSpec = CommandSpec {
     arguments: &[],
     reply: &[],
     errors: &[ErrorCode::FsckRunning, ErrorCode::RebalRunning, ErrorCode::Db],
-    notes: "After a finished check only files added since are checked; for all of them, send `fsck_reset` first.\n\n\
-            This version has no fsck job yet: the settings are written, and a tracker of 2.73 that shares the database \
-            and the host name of this one carries the check out.",
+    notes: "This tracker takes the files, a step after the other; the workers of all trackers on the database check them. After \
+            a finished check only files added since are checked; for all of them, send `fsck_reset` first.",
     origin: Origin::Reference,
     is_intercepted: false,
 };
@@ -44,6 +43,8 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
             return Err(CommandError::with_text(ErrorCode::RebalRunning, text));
         }
     }
+    // The job master goes by the view of the cluster.
+    query.refresh().await;
     query.ctx.wake_jobs();
     Ok(Pairs::new())
 }
@@ -63,7 +64,9 @@ fn start(conn: &mut StoreConnection, hostname: &str) -> StoreResult<Outcome> {
     if is_finished || is_first {
         fsck::reset_run(conn)?;
     }
-    let now = db_unixtime(conn)?.to_string();
+    let now = db_unixtime(conn)?;
+    fsck::record_run(conn, position, now)?;
+    let now = now.to_string();
     server_settings::set_all(
         conn,
         &[
