@@ -91,10 +91,18 @@ impl Worker<'_> {
         let mut lines = Vec::new();
         let mut now = Instant::now();
         let mut free = self.plan.pipeline;
+        let mut timetable = self.plan.interval.map(|interval| Timetable::new(interval, requests.rng.random(), now));
         loop {
             lines.clear();
-            if now < self.deadline {
-                (0..free).for_each(|_| in_flight.push_back((requests.write_next(&mut lines), now)));
+            if let Some(timetable) = timetable.as_mut().filter(|_| in_flight.is_empty()) {
+                now = timetable.wait_until_due(now, self.deadline).await;
+            }
+            for _ in 0..free {
+                let due = timetable.as_mut().map_or(Some(now), |timetable| timetable.take_due(now));
+                match due.filter(|_| now < self.deadline) {
+                    Some(due) => in_flight.push_back((requests.write_next(&mut lines), due)),
+                    None => break,
+                }
             }
             if in_flight.is_empty() {
                 return Ok(());
@@ -102,19 +110,14 @@ impl Worker<'_> {
             wire.send(&lines).await?;
             wire.receive().await?;
             now = Instant::now();
-            free = self.take_replies(&mut wire, &mut in_flight, now)?;
+            self.take_replies(&mut wire, &mut in_flight, now)?;
+            free = self.plan.pipeline - in_flight.len();
         }
     }
 
-    /// Counts the replies that are there; gives their number.
-    fn take_replies(
-        &self,
-        wire: &mut Wire,
-        in_flight: &mut VecDeque<(Kind, Instant)>,
-        now: Instant,
-    ) -> io::Result<usize> {
+    /// Counts the replies that are there.
+    fn take_replies(&self, wire: &mut Wire, in_flight: &mut VecDeque<(Kind, Instant)>, now: Instant) -> io::Result<()> {
         let mut stats = self.stats.borrow_mut();
-        let mut count = 0;
         while let Some(reply) = wire.next_line() {
             let unasked = || io::Error::new(io::ErrorKind::InvalidData, "a reply without a request");
             let (kind, sent) = in_flight.pop_front().ok_or_else(unasked)?;
@@ -122,9 +125,8 @@ impl Worker<'_> {
                 Ok(_) => stats.succeeded(kind, now - sent),
                 Err(code) => stats.failed(code, 1),
             }
-            count += 1;
         }
-        Ok(count)
+        Ok(())
     }
 
     async fn upload_until_deadline(self, storage: StorageClient) {
@@ -159,6 +161,40 @@ impl Worker<'_> {
         let key = upload_key(self.connection, *count);
         *count += 1;
         uploader.upload(&key).await
+    }
+}
+
+/// When the requests of a connection are due. One that could not be sent in time because an earlier reply was late is
+/// measured from when it was due: else a slow tracker would be asked less often and look quick.
+struct Timetable {
+    interval: Duration,
+    next: Instant,
+    /// The timer that was waited for went off then.
+    woken: Option<Instant>,
+}
+
+impl Timetable {
+    /// `phase` (0 to 1) keeps the connections apart.
+    fn new(interval: Duration, phase: f64, now: Instant) -> Self {
+        Self { interval, next: now + interval.mul_f64(phase), woken: None }
+    }
+
+    /// Waits for the next request, or for the end; gives the time. What the timer is late does not count as latency.
+    async fn wait_until_due(&mut self, now: Instant, deadline: Instant) -> Instant {
+        if self.next <= now {
+            return now;
+        }
+        tokio::time::sleep_until(self.next.min(deadline).into()).await;
+        let now = Instant::now();
+        self.woken = Some(now);
+        now
+    }
+
+    /// When the next request was due, if it is.
+    fn take_due(&mut self, now: Instant) -> Option<Instant> {
+        let due = Some(self.next).filter(|&next| next <= now)?;
+        self.next += self.interval;
+        Some(self.woken.take().unwrap_or(due))
     }
 }
 
@@ -237,6 +273,17 @@ mod tests {
             write_numbered(b"file_info key=bench/", number, &mut line);
             assert_eq!(line, format!("file_info key={}\r\n", file_key(number)).into_bytes());
         }
+    }
+
+    #[test]
+    fn late_requests_are_measured_from_when_they_were_due() {
+        let begun = Instant::now();
+        let ms = Duration::from_millis;
+        let mut timetable = Timetable::new(ms(10), 0.5, begun);
+        assert_eq!(timetable.take_due(begun + ms(4)), None);
+        let late = begun + ms(27);
+        let due: Vec<_> = std::iter::from_fn(|| timetable.take_due(late)).collect();
+        assert_eq!(due, [begun + ms(5), begun + ms(15), begun + ms(25)]);
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub struct BenchArgs {
     /// Requests in flight on each connection
     #[arg(long, default_value_t = 1, value_name = "DEPTH", value_parser = clap::value_parser!(u64).range(1..=MAX_PIPELINE))]
     pipeline: u64,
+    /// Requests per second, all connections together; as many as go when left out
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
     /// Threads that the connections are spread over
     #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: u32,
@@ -80,6 +83,8 @@ pub(super) struct Plan {
     connections: u32,
     threads: u32,
     pipeline: usize,
+    /// Between two requests of a connection; `None`: at once.
+    interval: Option<Duration>,
     measured: Duration,
     files: u32,
     size_bytes: u32,
@@ -121,6 +126,9 @@ impl Plan {
         if args.scenario == Scenario::OpenClose && args.pipeline > 1 {
             return usage("open-close waits for each step: it cannot be pipelined");
         }
+        if args.scenario == Scenario::OpenClose && args.rate.is_some() {
+            return usage("open-close has no rate: give fewer connections");
+        }
         let domain = match args.scenario {
             Scenario::Noop => String::new(),
             _ => global.required_domain()?.to_owned(),
@@ -132,6 +140,7 @@ impl Plan {
             connections: args.connections,
             threads: args.threads.min(args.connections),
             pipeline: usize::try_from(args.pipeline).unwrap_or(1),
+            interval: args.rate.map(|rate| Duration::from_secs(1) * args.connections / rate),
             measured,
             files: args.files,
             size_bytes: args.size,

@@ -17,6 +17,7 @@ pub(super) fn json(plan: &Plan, outcome: &Outcome) -> Value {
     value["connections"] = json!(plan.connections);
     value["threads"] = json!(plan.threads);
     value["pipeline"] = json!(plan.pipeline);
+    value["requested_rate"] = json!(plan.interval.map(|interval| f64::from(plan.connections) / interval.as_secs_f64()));
     value["files"] = json!(plan.files);
     value["size_bytes"] = json!(plan.size_bytes);
     value["seconds"] = json!(rounded(outcome.elapsed.as_secs_f64()));
