@@ -5,8 +5,8 @@
 use super::copy_notices::CopyNotices;
 use super::doubtful_copies::DoubtfulCopies;
 use super::extensions::Extensions;
-use super::pace::Pace;
 use super::fsck::FsckShared;
+use super::pace::Pace;
 use super::path_cache::{PathCache, PathChange};
 use crate::clock::Chance;
 use crate::cluster::ClusterView;

@@ -74,8 +74,7 @@ fn create(conn: &mut StoreConnection) -> StoreResult<SetupOutcome> {
 
 /// Adds the tables of ours to a complete schema, whoever made it. The tables of the reference are not touched.
 fn extend(conn: &mut StoreConnection) -> StoreResult<SetupOutcome> {
-    let was_complete =
-        deleted_files::is_set_up(conn)? && device_guard::is_set_up(conn)? && fsck_run::is_set_up(conn)?;
+    let was_complete = deleted_files::is_set_up(conn)? && device_guard::is_set_up(conn)? && fsck_run::is_set_up(conn)?;
     run(conn, |name| name != REFERENCE_SCHEMA)?;
     Ok(if was_complete { SetupOutcome::AlreadyCurrent } else { SetupOutcome::Extended })
 }
