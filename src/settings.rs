@@ -97,7 +97,11 @@ pub struct MonitorSettings {
 pub struct JobSettings {
     pub poll_interval_ms: u64,
     pub copies_in_flight_per_worker: usize,
+    pub copies_in_flight_per_device: usize,
+    pub copies_in_flight_per_host: usize,
     pub deletes_in_flight_per_worker: usize,
+    pub node_to_node_copy: bool,
+    pub replicate_use_get_port: bool,
     pub rebalance_ignore_missing: bool,
     pub tempfile_max_age_secs: i64,
     pub tempfile_interval_ms: u64,
@@ -197,6 +201,8 @@ impl Settings {
             ("database.write_group_max", self.database.write_group_max),
             ("monitor.checks_in_flight_max", self.monitor.checks_in_flight_max),
             ("jobs.copies_in_flight_per_worker", self.jobs.copies_in_flight_per_worker),
+            ("jobs.copies_in_flight_per_device", self.jobs.copies_in_flight_per_device),
+            ("jobs.copies_in_flight_per_host", self.jobs.copies_in_flight_per_host),
             ("jobs.deletes_in_flight_per_worker", self.jobs.deletes_in_flight_per_worker),
             ("tracker.listen", self.tracker.listen.len()),
         ];

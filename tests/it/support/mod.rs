@@ -6,6 +6,7 @@ pub mod fake_node;
 pub mod memcached;
 pub mod process;
 pub mod session;
+pub mod world;
 
 use std::time::{Duration, Instant};
 
