@@ -9,6 +9,7 @@ use mogilefs::cluster::ClusterView;
 use mogilefs::job_kind::JobKind;
 use mogilefs::jobs::context::JobContext;
 use mogilefs::jobs::copy_notices::CopyNotices;
+use mogilefs::jobs::copy_slots::CopySlots;
 use mogilefs::jobs::doubtful_copies::DoubtfulCopies;
 use mogilefs::jobs::extensions::Extensions;
 use mogilefs::jobs::pace::Pace;
@@ -426,6 +427,7 @@ fn mortal_query_workers(store: &Store, settings: &Settings) -> (WorkerPool<Query
                 log: log.clone(),
                 extensions: Extensions::enable(&settings.extensions).map_err(StoreError::Other)?,
                 copy_notices: CopyNotices::default(),
+                copy_slots: CopySlots::new(8, 8),
                 doubtful_copies: DoubtfulCopies::default(),
                 fsck: Default::default(),
                 path_cache: PathCache::new(Servers::new(PATIENCE, log.clone()), settings.clone(), Metrics::default()),

@@ -707,3 +707,128 @@ async fn leftovers_of_a_crash_are_removed() {
     let _again = node::start(&settings(docroot.path()), mogilefs::logging::discard()).await.unwrap();
     until("the sweep", || !leftover.exists()).await;
 }
+
+const COPY_PATH: &str = "/dev11/0/000/000/0000000042.fid";
+
+/// An order to fetch a file, as the headers of COPYFROM.
+fn order(source: &str, length: usize, hash: &str) -> Vec<String> {
+    let mut headers = vec![format!("X-Mogilefs-Source: {source}"), format!("X-Mogilefs-Length: {length}")];
+    headers.extend((!hash.is_empty()).then(|| format!("X-Mogilefs-Hash: {hash}")));
+    headers
+}
+
+async fn copy_in(node: &TestNode, source: &str, length: usize, hash: &str) -> (u16, String) {
+    let headers = order(source, length, hash);
+    let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+    let reply = node.ask("COPYFROM", COPY_PATH, &headers, b"").await;
+    (reply.status, String::from_utf8(reply.body).unwrap())
+}
+
+fn url(node: &TestNode) -> String {
+    format!("http://{}{COPY_PATH}", node.node.http_addr)
+}
+
+/// A node fetches a file from another one, says what it stored, and says in every answer that it can.
+#[actix_rt::test]
+async fn copies_are_fetched_from_other_nodes() {
+    let (source, target) = (TestNode::start().await, TestNode::start().await);
+    for length in [0, 10, 3 << 20] {
+        let content: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
+        assert!(source.put(COPY_PATH, &content).await < 300);
+        let md5 = checksum(HashType::Md5, &content);
+        assert_eq!(copy_in(&target, &url(&source), length, "MD5").await, (200, format!("stored {length} {md5}\n")));
+        assert!(std::fs::read(target.path(COPY_PATH)).unwrap() == content);
+        std::fs::remove_file(target.path(COPY_PATH)).unwrap();
+        assert_eq!(copy_in(&target, &url(&source), length, "").await, (200, format!("stored {length}\n")));
+        assert!(std::fs::read(target.path(COPY_PATH)).unwrap() == content);
+    }
+    for (method, path) in
+        [("GET", COPY_PATH), ("HEAD", "/dev11/nothing"), ("MKCOL", "/dev11/0/"), ("DELETE", COPY_PATH)]
+    {
+        assert_eq!(target.ask(method, path, &[], b"").await.header("x-mogilefs-copyfrom"), "1", "{method}");
+    }
+}
+
+/// Whatever cannot begin is refused, and nothing is stored; what was there stays.
+#[actix_rt::test]
+async fn orders_that_cannot_be_carried_out_store_nothing() {
+    let (source, target) = (TestNode::start().await, TestNode::start().await);
+    assert!(source.put(COPY_PATH, b"ten bytes.").await < 300);
+    assert!(target.put(COPY_PATH, b"old").await < 300);
+    let base = format!("http://{}", source.node.http_addr);
+    assert_eq!(copy_in(&target, &url(&source), 9, "").await.0, 502, "another length");
+    assert_eq!(copy_in(&target, &format!("{base}/dev11/0/000/000/0000000043.fid"), 10, "").await.0, 502, "not there");
+    assert_eq!(copy_in(&target, "http://127.0.0.1:1/dev11/0/000/000/0000000042.fid", 10, "").await.0, 502, "nobody");
+    for forbidden in ["/dev11/usage", "/", "/dev11/0/000/000/../0000000042.fid", "/dev11/0/000/000/0000000042.fid?a"] {
+        assert_eq!(copy_in(&target, &format!("{base}{forbidden}"), 10, "").await.0, 400, "{forbidden}");
+    }
+    assert_eq!(copy_in(&target, &url(&source), 10, "CRC").await.0, 400, "an unknown hash");
+    let headers = order(&url(&source), 10, "");
+    let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+    assert_eq!(target.ask("COPYFROM", "/dev99/0/000/000/0000000042.fid", &headers, b"").await.status, 404);
+    assert_eq!(target.ask("COPYFROM", "/dev11/../x", &headers, b"").await.status, 400);
+    assert_eq!(target.ask("COPYFROM", COPY_PATH, &headers[..1], b"").await.status, 400, "no length");
+    assert_eq!(std::fs::read(target.path(COPY_PATH)).unwrap(), b"old");
+    assert_eq!(target.files(), ["0000000042.fid"]);
+}
+
+/// A source that announces ten bytes, and gives these when it is told to.
+async fn reluctant_source(bytes: &'static [u8]) -> (String, tokio::sync::oneshot::Sender<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}{COPY_PATH}", listener.local_addr().unwrap());
+    let (go, told) = tokio::sync::oneshot::channel();
+    actix_rt::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            stream.read_line(&mut line).await.unwrap();
+        }
+        stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n").await.unwrap();
+        let _told = told.await;
+        stream.get_mut().write_all(bytes).await.unwrap();
+    });
+    (url, go)
+}
+
+/// A copy that takes long is answered before it is done; signs of life come until the result does. A source that ends
+/// early is to blame, and leaves nothing.
+#[actix_rt::test]
+async fn a_slow_copy_tells_its_result_at_the_end() {
+    for (bytes, result) in [(b"ten bytes." as &[u8], "stored 10"), (b"ten", "source ")] {
+        let node = TestNode::start().await;
+        let (source, go) = reluctant_source(bytes).await;
+        let mut http = node.http().await;
+        let headers = order(&source, 10, "").join("\r\n");
+        http.send(format!("COPYFROM {COPY_PATH} HTTP/1.1\r\nHost: node\r\n{headers}\r\n\r\n").as_bytes()).await;
+        assert_eq!(http.line().await, "HTTP/1.1 200 OK");
+        while !http.line().await.is_empty() {}
+        // The first sign of life: a chunk of one byte.
+        assert_eq!((http.line().await.as_str(), http.line().await.as_str()), ("1", ""));
+        assert!(!node.path(COPY_PATH).exists());
+        go.send(()).unwrap();
+        let told = loop {
+            let line = tokio::time::timeout(LIMIT, http.line()).await.expect("a line in time");
+            if line.len() > 2 {
+                break line;
+            }
+        };
+        assert!(told.starts_with(result), "{told}");
+        assert_eq!(node.path(COPY_PATH).exists(), result == "stored 10");
+        assert!(node.files().iter().all(|name| name == "0000000042.fid"), "{:?}", node.files());
+    }
+}
+
+/// Nobody waits for the copy any more: it is given up.
+#[actix_rt::test]
+async fn a_copy_ends_when_the_tracker_is_gone() {
+    let node = TestNode::start().await;
+    let (source, _go) = reluctant_source(b"").await;
+    let mut http = node.http().await;
+    let headers = order(&source, 10, "").join("\r\n");
+    http.send(format!("COPYFROM {COPY_PATH} HTTP/1.1\r\nHost: node\r\n{headers}\r\n\r\n").as_bytes()).await;
+    until("the copy is under way", || node.files().iter().any(|name| name.ends_with(".tmp"))).await;
+    drop(http);
+    until("its temporary file is gone", || node.files().is_empty()).await;
+}

@@ -1409,3 +1409,120 @@ async fn what_was_seen_outlives_a_change_of_the_row() {
     let next = refresh::build(rows, &next, 2);
     assert_eq!((next.devices[&DevId(101)].observed, next.hosts[&HostId(1)].observed), (None, None));
 }
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Copies that the target fetches by itself
+// ---------------------------------------------------------------------------------------------------------------------
+
+const CAPABLE: &str = "x-mogilefs-copyfrom: 1\r\n";
+
+/// Is the error the one that must come?
+type IsRight = fn(&CopyError) -> bool;
+
+/// An answer of a node that copies by itself, with this body in chunks.
+fn capable_answer(status: u16, chunks: &[&str]) -> Vec<Vec<u8>> {
+    let mut pieces = vec![format!("HTTP/1.1 {status} x\r\n{CAPABLE}Transfer-Encoding: chunked\r\n\r\n").into_bytes()];
+    pieces.extend(chunks.iter().map(|chunk| format!("{:x}\r\n{chunk}\r\n", chunk.len()).into_bytes()));
+    pieces.push(b"0\r\n\r\n".to_vec());
+    pieces
+}
+
+/// A node that says of itself that it copies, and answers orders so.
+async fn capable_target(answer: impl Fn() -> Reply + Send + Sync + 'static) -> FakeNode {
+    FakeNode::start(move |request, _| match request.method.as_str() {
+        "COPYFROM" => answer(),
+        _ => Reply::wire(capable_answer(200, &[])),
+    })
+    .await
+}
+
+/// Copies by order after an answer of the target has shown what it can.
+async fn order(
+    client: &NodeClient,
+    target: &FakeNode,
+    hashtype: Option<HashType>,
+) -> Option<Result<CopyReport, CopyError>> {
+    let _learnt = client.head_size(&target.url(PATH)).await;
+    let copy = Copy {
+        source_url: "http://10.0.0.9:7500/dev9/0/000/000/0000000042.fid",
+        target_url: &target.url(PATH),
+        length: 10,
+        content_md5: None,
+        hashtype,
+    };
+    client.copy_directly(&copy).await
+}
+
+/// What the node says it stored is what counts: exactly the length, and the digest that was asked for. Signs of life, and
+/// lines cut anywhere, change nothing.
+#[actix_rt::test]
+async fn a_direct_copy_is_vouched_for_by_the_target() {
+    let md5 = "MD5:5eb63bbbe01eeed093cb22bb8f5acdc3";
+    let target =
+        capable_target(move || Reply::wire(capable_answer(200, &["\n", "\n", "stored 10", " ", md5, "\n"]))).await;
+    let report = order(&client(), &target, Some(HashType::Md5)).await.expect("begun").expect("copied");
+    assert_eq!(report.checksum, Checksum::parse(md5.as_bytes()));
+    assert!(report.seen_by_target);
+    assert_eq!(
+        target.lines(),
+        [format!("HEAD {PATH}"), format!("COPYFROM {PATH}")],
+        "no GET, no PUT, no HEAD after it"
+    );
+    let asked = target.seen()[1].clone();
+    assert_eq!(asked.header("x-mogilefs-source"), Some("http://10.0.0.9:7500/dev9/0/000/000/0000000042.fid"));
+    assert_eq!((asked.header("x-mogilefs-length"), asked.header("x-mogilefs-hash")), (Some("10"), Some("MD5")));
+    assert!(asked.body.is_empty());
+}
+
+#[actix_rt::test]
+async fn a_direct_copy_that_is_not_what_was_wanted_is_none() {
+    let cases: [Case<IsRight>; 6] = [
+        (
+            || Reply::wire(capable_answer(200, &["stored 9\n"])),
+            |error| matches!(error, CopyError::Target(NodeError::WrongLength { expected: 10, actual: 9 })),
+        ),
+        (|| Reply::wire(capable_answer(200, &["source gave up\n"])), |error| matches!(error, CopyError::Source(_))),
+        (|| Reply::wire(capable_answer(200, &["target is full\n"])), |error| matches!(error, CopyError::Target(_))),
+        (|| Reply::wire(capable_answer(200, &["<html>"])), |error| matches!(error, CopyError::Target(_))),
+        (|| Reply::wire(capable_answer(200, &[])), |error| matches!(error, CopyError::Target(_))),
+        // Cut off before the result.
+        (
+            || Reply::wire(capable_answer(200, &["\n"])[..2].to_vec()).then(Then::Close),
+            |error| matches!(error, CopyError::Target(_)),
+        ),
+    ];
+    for (answer, is_right) in cases {
+        let error = order(&client(), &capable_target(answer).await, None).await.expect("begun").expect_err("no copy");
+        assert!(is_right(&error), "{error}");
+    }
+    // A digest is wanted, and not given.
+    let target = capable_target(|| Reply::wire(capable_answer(200, &["stored 10\n"]))).await;
+    order(&client(), &target, Some(HashType::Md5)).await.expect("begun").expect_err("no copy");
+    // Nothing comes for too long.
+    let target =
+        capable_target(|| Reply::wire(capable_answer(200, &["\n"])[..2].to_vec()).then(Then::StandStill)).await;
+    let error = order(&hasty_client(), &target, None).await.expect("begun").expect_err("no copy");
+    assert!(matches!(error, CopyError::Target(NodeError::Timeout(_))), "{error}");
+}
+
+/// Foreign nodes are never asked; one that has forgotten how to do it is not asked again. Their files are streamed.
+#[actix_rt::test]
+async fn only_nodes_that_say_so_copy_by_themselves() {
+    let foreign = FakeNode::start(|_, _| Reply::length(10)).await;
+    let client = client();
+    assert!(order(&client, &foreign, None).await.is_none());
+    assert_eq!(foreign.lines(), [format!("HEAD {PATH}")]);
+    // Another program took its place: it answers without the sign, and stores nothing.
+    let downgraded = capable_target(|| Reply::status(405)).await;
+    assert!(order(&client, &downgraded, None).await.is_none());
+    let (source_url, target_url) = ("http://10.0.0.9:7500/dev9/0/000/000/0000000042.fid", downgraded.url(PATH));
+    let copy = Copy { source_url, target_url: &target_url, length: 10, content_md5: None, hashtype: None };
+    assert!(client.copy_directly(&copy).await.is_none(), "it was forgotten");
+    assert_eq!(downgraded.lines().len(), 2, "not asked again");
+    // Nothing but stored files.
+    let target = capable_target(|| Reply::status(500)).await;
+    let _learnt = client.head_size(&target.url(PATH)).await;
+    let copy = Copy { source_url: "http://10.0.0.9/usage", target_url: &target.url(PATH), ..copy };
+    assert!(client.copy_directly(&copy).await.is_none());
+    assert_eq!(target.lines().len(), 1);
+}

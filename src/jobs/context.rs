@@ -3,6 +3,7 @@
 //! A context belongs to one worker thread. It knows no actor: what has to be told upward goes through recipients.
 
 use super::copy_notices::CopyNotices;
+use super::copy_slots::CopySlots;
 use super::doubtful_copies::DoubtfulCopies;
 use super::extensions::Extensions;
 use super::fsck::FsckShared;
@@ -32,6 +33,7 @@ pub struct JobContext {
     pub log: Logger,
     pub extensions: Extensions,
     pub copy_notices: CopyNotices,
+    pub copy_slots: CopySlots,
     pub doubtful_copies: DoubtfulCopies,
     pub fsck: FsckShared,
     pub path_cache: PathCache,

@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod cluster_check;
 pub mod context;
 pub mod copy_notices;
+pub mod copy_slots;
 pub mod delete;
 pub mod doubtful_copies;
 pub mod explain;

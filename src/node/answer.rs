@@ -1,6 +1,7 @@
 //! Short answers, and which status an error of the disk means.
 
 use super::body::NodeBody;
+use crate::node_client::copy_order;
 use bytes::Bytes;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, SERVER};
 use hyper::{Response, StatusCode};
@@ -17,6 +18,7 @@ pub(crate) fn with_body(status: StatusCode, body: NodeBody) -> Answer {
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
     answer.headers_mut().insert(SERVER, SERVER_NAME);
+    answer.headers_mut().insert(copy_order::CAPABILITY, copy_order::CAPABLE);
     answer
 }
 

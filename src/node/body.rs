@@ -1,4 +1,4 @@
-//! Bodies of answers: nothing, a few bytes, or a file read piece by piece.
+//! Bodies of answers: nothing, a few bytes, a file read piece by piece, or the result of long work.
 //!
 //! Holds at most two pieces of a file in memory: one that is being sent and one that is being read.
 
@@ -9,6 +9,8 @@ use std::future::Future;
 use std::io::{self, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::Interval;
 
 /// Bytes read from a file at once.
 const PIECE_BYTES: u64 = 512 * 1024;
@@ -19,6 +21,7 @@ pub(crate) enum NodeBody {
     /// `None` when it has been taken for sending.
     Full(Option<Bytes>),
     File(FilePieces),
+    Work(LongWork),
 }
 
 type Reading = Pin<Box<dyn Future<Output = io::Result<(File, Bytes)>>>>;
@@ -47,6 +50,34 @@ impl FilePieces {
             }
             piece
         })))
+    }
+}
+
+/// Between two signs of life.
+const WORK_SIGN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Work whose result is the last line of the body. Until then an empty line comes every second, so that the client knows
+/// that it goes on, and that the work ends soon after the client is gone: it is dropped with the body.
+pub(crate) struct LongWork {
+    /// `None` when its result was given.
+    work: Option<Pin<Box<dyn Future<Output = String>>>>,
+    signs: Interval,
+}
+
+impl LongWork {
+    pub fn new(work: Pin<Box<dyn Future<Output = String>>>) -> Self {
+        let mut signs = tokio::time::interval(WORK_SIGN_INTERVAL);
+        signs.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        Self { work: Some(work), signs }
+    }
+
+    fn poll_line(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let Some(work) = &mut self.work else { return Poll::Ready(None) };
+        if let Poll::Ready(result) = work.as_mut().poll(context) {
+            self.work = None;
+            return Poll::Ready(Some(Bytes::from(format!("{result}\n"))));
+        }
+        self.signs.poll_tick(context).map(|_| Some(Bytes::from_static(b"\n")))
     }
 }
 
@@ -80,24 +111,27 @@ impl Body for NodeBody {
             NodeBody::Empty => Poll::Ready(None),
             NodeBody::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             NodeBody::File(pieces) => pieces.poll_piece(context).map(|piece| piece.map(|piece| piece.map(Frame::data))),
+            NodeBody::Work(work) => work.poll_line(context).map(|line| line.map(|line| Ok(Frame::data(line)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.length() == 0
+        self.length() == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.length())
+        self.length().map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
 impl NodeBody {
-    fn length(&self) -> u64 {
+    /// Bytes that are still to come, if that is known.
+    fn length(&self) -> Option<u64> {
         match self {
-            NodeBody::Empty => 0,
-            NodeBody::Full(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
-            NodeBody::File(pieces) => pieces.left,
+            NodeBody::Empty => Some(0),
+            NodeBody::Full(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            NodeBody::File(pieces) => Some(pieces.left),
+            NodeBody::Work(_) => None,
         }
     }
 }

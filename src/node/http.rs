@@ -3,7 +3,8 @@
 use super::answer::{self, Answer};
 use super::pulse::{Pulse, PulsedStream};
 use super::serve::{accept_until_stopped, stopped};
-use super::{NodeShared, delete, fetch, upload};
+use super::{NodeShared, copy_in, delete, fetch, upload};
+use crate::node_client::{NodeClient, copy_order};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
@@ -18,14 +19,15 @@ use tokio::sync::watch;
 
 /// Serves HTTP until the node stops.
 pub(crate) async fn listen(listener: TcpListener, shared: Arc<NodeShared>, stop: watch::Receiver<bool>) {
-    let serve = |stream| connection(stream, Arc::clone(&shared), stop.clone());
+    let sources = copy_in::sources(&shared);
+    let serve = |stream| connection(stream, Arc::clone(&shared), sources.clone(), stop.clone());
     accept_until_stopped(listener, stop.clone(), &shared.log, serve).await;
 }
 
-async fn connection(stream: TcpStream, shared: Arc<NodeShared>, mut stop: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, shared: Arc<NodeShared>, sources: NodeClient, mut stop: watch::Receiver<bool>) {
     let pulse = Pulse::new();
     let service = service_fn(|request| async {
-        Ok::<_, Infallible>(Box::pin(handle(Arc::clone(&shared), Rc::clone(&pulse), request)).await)
+        Ok::<_, Infallible>(Box::pin(handle(Arc::clone(&shared), sources.clone(), Rc::clone(&pulse), request)).await)
     });
     let io = TokioIo::new(PulsedStream { stream, pulse: Rc::clone(&pulse) });
     let served = hyper::server::conn::http1::Builder::new()
@@ -55,11 +57,14 @@ async fn connection(stream: TcpStream, shared: Arc<NodeShared>, mut stop: watch:
     }
 }
 
-async fn handle(shared: Arc<NodeShared>, pulse: Rc<Pulse>, request: Request<Incoming>) -> Answer {
+async fn handle(shared: Arc<NodeShared>, sources: NodeClient, pulse: Rc<Pulse>, request: Request<Incoming>) -> Answer {
     match *request.method() {
         Method::GET | Method::HEAD => fetch::fetch(&shared, request.method(), request.uri().path(), request.headers()),
         Method::PUT => upload::upload(&shared, &pulse, request).await,
         Method::DELETE => delete::delete(&shared, request.uri().path()),
+        _ if request.method().as_str() == copy_order::METHOD => {
+            copy_in::copy_in(&shared, &sources, &pulse, request).await
+        }
         _ if request.method().as_str() == "MKCOL" => {
             answer::text(StatusCode::BAD_REQUEST, "directories are created by uploads")
         }

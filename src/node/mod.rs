@@ -8,6 +8,7 @@ mod blocking;
 mod body;
 mod byte_range;
 mod content_range;
+mod copy_in;
 mod delete;
 mod devices;
 mod digest;

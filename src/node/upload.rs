@@ -12,7 +12,8 @@ use super::content_range::ContentRange;
 use super::path::{DevicePath, PathRefusal};
 use super::pulse::Pulse;
 use super::temp_file::{TempFile, is_temp_name, sync_directory};
-use crate::cluster::checksum::{HashType, Hasher};
+use crate::cluster::checksum::{Checksum, HashType, Hasher};
+use crate::node_client::NodeError;
 use base64::Engine;
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -39,7 +40,7 @@ type Announced = [u8; 16];
 
 /// Why an upload did not become a file.
 #[derive(Debug, thiserror::Error)]
-enum UploadError {
+pub(super) enum UploadError {
     #[error("{0}")]
     Path(#[from] PathRefusal),
     #[error("name is reserved for unfinished uploads")]
@@ -54,6 +55,8 @@ enum UploadError {
     NoDevice,
     #[error("the body ended early: {0}")]
     Broken(hyper::Error),
+    #[error("{0}")]
+    Source(#[from] NodeError),
     #[error("{0}")]
     Disk(#[from] io::Error),
 }
@@ -74,14 +77,14 @@ pub(crate) async fn upload(shared: &NodeShared, pulse: &Rc<Pulse>, request: Requ
     }
 }
 
-struct Stored {
+pub(super) struct Stored {
     replaced: bool,
 }
 
 /// Where an upload goes.
-struct Target {
+pub(super) struct Target {
     device_dir: PathBuf,
-    file: PathBuf,
+    pub(super) file: PathBuf,
 }
 
 async fn store(
@@ -94,31 +97,13 @@ async fn store(
     let announced = announced_md5(headers)?;
     let part = part(headers)?;
     let target = target(shared, path)?;
-    let replaced = target.file.symlink_metadata().is_ok();
-    let (file, made_directories) = create(&target, part)?;
-    let sink = Sink { file, hasher: announced.map(|_| HashType::Md5.hasher()) };
-    let sink = receive(body, pulse, sink).await?;
-    let file = sink.verified(announced)?;
-    let _waiting_for_disk = pulse.disk_work();
-    let sync = shared.sync;
-    let finish = move || {
-        match file {
-            SinkFile::Whole(temp) => temp.place(&target.file, sync)?,
-            SinkFile::Part(file) if sync => {
-                file.sync_all()?;
-                if !replaced {
-                    target.file.parent().map_or(Ok(()), sync_directory)?;
-                }
-            }
-            SinkFile::Part(_) => {}
-        }
-        if sync {
-            made_directories.iter().filter_map(|made| made.parent()).try_for_each(sync_directory)?;
-        }
-        Ok(Stored { replaced })
-    };
-    // Without sync it is one rename.
-    Ok(if sync { blocking(finish).await? } else { finish()? })
+    let sink = Sink::open(&target, part, announced.map(|_| HashType::Md5))?;
+    let sink = receive(async || next_piece(body).await, pulse, sink).await?;
+    let (sink, digest) = sink.digested();
+    if announced.is_some_and(|announced| digest.is_none_or(|read| read.digest != announced)) {
+        return Err(UploadError::WrongMd5);
+    }
+    Ok(sink.place(target, pulse, shared.sync).await?)
 }
 
 /// The part of a file that the body is; `None` if it is all of it.
@@ -140,7 +125,8 @@ fn decode_md5(text: &[u8]) -> Option<Announced> {
     base64::engine::general_purpose::STANDARD.decode(text.trim_ascii()).ok()?.try_into().ok()
 }
 
-fn target(shared: &NodeShared, path: &str) -> Result<Target, UploadError> {
+/// Where the file of this path goes.
+pub(super) fn target(shared: &NodeShared, path: &str) -> Result<Target, UploadError> {
     let path = DevicePath::parse(path)?;
     if is_temp_name(path.name()) {
         return Err(UploadError::ReservedName);
@@ -207,13 +193,23 @@ impl SinkFile {
 }
 
 /// Takes the bytes of an upload.
-struct Sink {
+pub(super) struct Sink {
     file: SinkFile,
-    /// Only if the client announced a checksum.
+    /// Above the device directory, uppermost first.
+    made_directories: Vec<PathBuf>,
+    /// The file, or some of it, was there before.
+    replaces: bool,
+    /// Only if a checksum is wanted.
     hasher: Option<Hasher>,
 }
 
 impl Sink {
+    pub fn open(target: &Target, part: Option<ContentRange>, hashtype: Option<HashType>) -> io::Result<Self> {
+        let replaces = target.file.symlink_metadata().is_ok();
+        let (file, made_directories) = create(target, part)?;
+        Ok(Self { file, made_directories, replaces, hasher: hashtype.map(HashType::hasher) })
+    }
+
     fn write(mut self, pieces: &[Bytes]) -> io::Result<Self> {
         for piece in pieces {
             if let Some(hasher) = &mut self.hasher {
@@ -224,21 +220,57 @@ impl Sink {
         Ok(self)
     }
 
-    fn verified(self, announced: Option<Announced>) -> Result<SinkFile, UploadError> {
-        let digest = self.hasher.map(|hasher| hasher.finish().digest);
-        match (digest, announced) {
-            (Some(digest), Some(announced)) if digest != announced => Err(UploadError::WrongMd5),
-            _ => Ok(self.file),
+    /// The checksum of all that was written, if it was wanted.
+    pub fn digested(mut self) -> (Self, Option<Checksum>) {
+        let digest = self.hasher.take().map(Hasher::finish);
+        (self, digest)
+    }
+
+    /// Gives the file its place. With `sync` it is on disk, and so is its name, when this returns.
+    pub async fn place(self, target: Target, pulse: &Rc<Pulse>, sync: bool) -> io::Result<Stored> {
+        let _waiting_for_disk = pulse.disk_work();
+        let finish = move || self.finish(&target, sync);
+        // Without sync it is one rename.
+        if sync { blocking(finish).await } else { finish() }
+    }
+
+    fn finish(self, target: &Target, sync: bool) -> io::Result<Stored> {
+        match self.file {
+            SinkFile::Whole(temp) => temp.place(&target.file, sync)?,
+            SinkFile::Part(file) if sync => {
+                file.sync_all()?;
+                if !self.replaces {
+                    target.file.parent().map_or(Ok(()), sync_directory)?;
+                }
+            }
+            SinkFile::Part(_) => {}
         }
+        if sync {
+            self.made_directories.iter().filter_map(|made| made.parent()).try_for_each(sync_directory)?;
+        }
+        Ok(Stored { replaced: self.replaces })
     }
 }
 
-/// Writes the whole body. The length is checked by the HTTP layer: a body that ends early is an error.
-async fn receive(body: &mut Incoming, pulse: &Rc<Pulse>, mut sink: Sink) -> Result<Sink, UploadError> {
+/// The next bytes of a body. Its length is checked by the HTTP layer: a body that ends early is an error.
+async fn next_piece(body: &mut Incoming) -> Result<Option<Bytes>, UploadError> {
+    while let Some(frame) = body.frame().await {
+        if let Ok(piece) = frame.map_err(UploadError::Broken)?.into_data() {
+            return Ok(Some(piece));
+        }
+    }
+    Ok(None)
+}
+
+/// Writes all pieces that come until there is none.
+pub(super) async fn receive(
+    mut next: impl AsyncFnMut() -> Result<Option<Bytes>, UploadError>,
+    pulse: &Rc<Pulse>,
+    mut sink: Sink,
+) -> Result<Sink, UploadError> {
     let mut pieces = Vec::new();
     let mut pending_bytes = 0;
-    while let Some(frame) = body.frame().await {
-        let Ok(piece) = frame.map_err(UploadError::Broken)?.into_data() else { continue };
+    while let Some(piece) = next().await? {
         pending_bytes += piece.len();
         pieces.push(piece);
         if pending_bytes >= PIECE_BYTES {
@@ -267,20 +299,21 @@ async fn drain(body: &mut Incoming) {
     }
 }
 
-fn note(shared: &NodeShared, path: &str, error: &UploadError) {
+pub(super) fn note(shared: &NodeShared, path: &str, error: &UploadError) {
     match error {
         UploadError::Disk(error) => warn!(shared.log, "cannot store an upload"; "path" => path, "error" => %error),
         error => debug!(shared.log, "upload refused"; "path" => path, "reason" => %error),
     }
 }
 
-fn refusal(error: &UploadError) -> Answer {
+pub(super) fn refusal(error: &UploadError) -> Answer {
     match error {
         UploadError::NoDevice => answer::text(StatusCode::NOT_FOUND, &error.to_string()),
         UploadError::Disk(error) => {
             let (status, line) = answer::write_failure(error);
             answer::text(status, line)
         }
+        UploadError::Source(_) => answer::text(StatusCode::BAD_GATEWAY, &error.to_string()),
         UploadError::Broken(_) => answer::closing(answer::text(StatusCode::BAD_REQUEST, "the body ended early")),
         _ => answer::text(StatusCode::BAD_REQUEST, &error.to_string()),
     }

@@ -8,9 +8,9 @@ use super::http::{self, Broken, CONTENT_MD5, NodeClient};
 use crate::cluster::checksum::{Checksum, HashType, Hasher};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
+use hyper::Request;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use hyper::{Method, Request};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,8 +33,10 @@ pub struct Copy<'a> {
 /// A copy that is complete.
 #[derive(Clone, Debug)]
 pub struct CopyReport {
-    /// Of the bytes read from the source, if asked for.
+    /// Of the bytes, if asked for.
     pub checksum: Option<Checksum>,
+    /// The checksum is what the target made of the bytes that it stored.
+    pub seen_by_target: bool,
     pub duration: Duration,
 }
 
@@ -48,7 +50,7 @@ impl NodeClient {
     /// Which side failed, and how. The target may be left with nothing or, on nodes that write in place, with a part.
     pub async fn copy(&self, copy: Copy<'_>) -> Result<CopyReport, CopyError> {
         let begun = Instant::now();
-        let source = self.open_source(&copy).await.map_err(CopyError::Source)?;
+        let source = self.open(copy.source_url, copy.length).await.map_err(CopyError::Source)?;
         let state = Arc::new(Mutex::new(CopyState::new(&copy)));
         let body = CopyBody { source, remaining: copy.length, state: state.clone() };
         self.upload(&copy, body, &state).await?;
@@ -57,18 +59,7 @@ impl NodeClient {
             return Err(CopyError::Target(NodeError::WrongLength { expected: copy.length, actual: found }));
         }
         let checksum = lock(&state).hasher.take().map(Hasher::finish);
-        Ok(CopyReport { checksum, duration: begun.elapsed() })
-    }
-
-    /// The source's answer, which must announce exactly the expected length.
-    async fn open_source(&self, copy: &Copy<'_>) -> Result<Incoming, NodeError> {
-        let response = self.simple(Method::GET, copy.source_url).await?;
-        http::success(&response)?;
-        match http::content_length(&response) {
-            Some(length) if length == copy.length => Ok(response.into_body()),
-            Some(actual) => Err(NodeError::WrongLength { expected: copy.length, actual }),
-            None => Err(NodeError::NoLength),
-        }
+        Ok(CopyReport { checksum, seen_by_target: false, duration: begun.elapsed() })
     }
 
     async fn upload(&self, copy: &Copy<'_>, body: CopyBody, state: &SharedState) -> Result<(), CopyError> {
@@ -114,7 +105,7 @@ impl NodeClient {
 
     /// Ends when nothing moved for too long, and says on which side.
     async fn stalled(&self, state: &SharedState) -> CopyError {
-        let limit = self.copy_stall_timeout().max(self.node_timeout());
+        let limit = self.stall_limit();
         loop {
             tokio::time::sleep(PROGRESS_INTERVAL.min(limit)).await;
             let state = lock(state);

@@ -1,5 +1,7 @@
 //! The HTTP client, and the requests that are answered at once.
 
+use super::copy_order;
+use super::direct_copy::CapableNodes;
 use super::directories::DirectoryMemory;
 use super::error::NodeError;
 use super::side_digest::SideChannels;
@@ -11,6 +13,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, SERVER};
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -35,12 +38,23 @@ pub struct NodeClient {
 
 struct Inner {
     http: Client<HttpConnector, Body>,
-    node_timeout: Duration,
-    copy_stall_timeout: Duration,
+    limits: Limits,
     directories: RefCell<DirectoryMemory>,
     side_channels: SideChannels,
-    side_channel_port: u16,
+    capable: RefCell<CapableNodes>,
     log: Logger,
+}
+
+/// How long a client waits, and what it keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connecting, and each wait for an answer.
+    pub node_timeout: Duration,
+    /// Longest time without a byte in the middle of a file.
+    pub stall_timeout: Duration,
+    pub idle_connections_per_node: usize,
+    /// Of all nodes; `None`: their side channels are not used.
+    pub side_channel_port: Option<u16>,
 }
 
 /// What a successful deletion found.
@@ -51,31 +65,40 @@ pub enum Deleted {
 }
 
 impl NodeClient {
-    /// A client for the current thread and runtime.
+    /// A client for the current thread and runtime, as a tracker needs it.
     pub fn new(settings: &StorageSettings, log: Logger) -> Self {
+        let limits = Limits {
+            node_timeout: settings.node_timeout(),
+            stall_timeout: settings.copy_stall_timeout(),
+            idle_connections_per_node: settings.idle_connections_per_node,
+            side_channel_port: Some(settings.side_channel_port),
+        };
+        Self::with_limits(limits, log)
+    }
+
+    /// A client for the current thread and runtime.
+    pub fn with_limits(limits: Limits, log: Logger) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(settings.node_timeout()));
+        connector.set_connect_timeout(Some(limits.node_timeout));
         // A connection that is given up still waits until the node has taken what was buffered: a node that reads nothing
         // would hold it, and the source of a copy, for ever. Twice, so that our own limit strikes first.
         #[cfg(target_os = "linux")]
-        connector.set_tcp_user_timeout(Some(2 * settings.copy_stall_timeout().max(settings.node_timeout())));
+        connector.set_tcp_user_timeout(Some(2 * limits.stall_timeout.max(limits.node_timeout)));
         let http = Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(settings.idle_connections_per_node)
+            .pool_max_idle_per_host(limits.idle_connections_per_node)
             .pool_idle_timeout(IDLE_CONNECTION_MAX)
             .pool_timer(TokioTimer::new())
             .build(connector);
-        Self {
-            inner: Rc::new(Inner {
-                http,
-                node_timeout: settings.node_timeout(),
-                copy_stall_timeout: settings.copy_stall_timeout(),
-                directories: RefCell::default(),
-                side_channels: SideChannels::default(),
-                side_channel_port: settings.side_channel_port,
-                log,
-            }),
-        }
+        let inner = Inner {
+            http,
+            limits,
+            directories: RefCell::default(),
+            side_channels: SideChannels::default(),
+            capable: RefCell::default(),
+            log,
+        };
+        Self { inner: Rc::new(inner) }
     }
 
     /// Length of a file in bytes, by HEAD.
@@ -180,8 +203,8 @@ impl NodeClient {
         &self.inner.side_channels
     }
 
-    pub(super) fn side_channel_port(&self) -> u16 {
-        self.inner.side_channel_port
+    pub(super) fn side_channel_port(&self) -> Option<u16> {
+        self.inner.limits.side_channel_port
     }
 
     pub(super) fn log(&self) -> &Logger {
@@ -189,11 +212,17 @@ impl NodeClient {
     }
 
     pub(super) fn node_timeout(&self) -> Duration {
-        self.inner.node_timeout
+        self.inner.limits.node_timeout
     }
 
-    pub(super) fn copy_stall_timeout(&self) -> Duration {
-        self.inner.copy_stall_timeout
+    /// Longest time without a byte in the middle of a file.
+    pub(super) fn stall_limit(&self) -> Duration {
+        self.inner.limits.stall_timeout.max(self.inner.limits.node_timeout)
+    }
+
+    /// Does this node fetch files by itself, as far as is known?
+    pub(super) fn is_capable(&self, node: &Authority) -> bool {
+        self.inner.capable.borrow().has(node)
     }
 
     /// A request without a body.
@@ -207,18 +236,29 @@ impl NodeClient {
         build: impl Fn() -> Result<Request<Body>, hyper::http::Error>,
     ) -> Result<Response<Incoming>, NodeError> {
         let request = || build().map_err(|error| NodeError::Unreachable(error.to_string()));
-        match self.send(request()?, self.inner.node_timeout).await {
-            Err(Broken::Midway(_)) => self.send(request()?, self.inner.node_timeout).await.map_err(Broken::into_error),
+        match self.send(request()?, self.inner.limits.node_timeout).await {
+            Err(Broken::Midway(_)) => {
+                self.send(request()?, self.inner.limits.node_timeout).await.map_err(Broken::into_error)
+            }
             outcome => outcome.map_err(Broken::into_error),
         }
     }
 
     /// Sends a request and waits for the head of its answer.
     pub(super) async fn send(&self, request: Request<Body>, limit: Duration) -> Result<Response<Incoming>, Broken> {
+        let node = request.uri().authority().cloned();
         match tokio::time::timeout(limit, self.inner.http.request(request)).await {
-            Ok(Ok(response)) => Ok(response),
+            Ok(Ok(response)) => {
+                if let Some(node) = node {
+                    let is_capable = response.headers().get(copy_order::CAPABILITY) == Some(&copy_order::CAPABLE);
+                    self.inner.capable.borrow_mut().learn(&node, is_capable);
+                }
+                Ok(response)
+            }
             // The connector's own limit may strike first: silence all the same, not a refusal (J21).
-            Ok(Err(error)) if error.is_connect() && is_timeout(&error) => Err(Broken::Timeout(self.inner.node_timeout)),
+            Ok(Err(error)) if error.is_connect() && is_timeout(&error) => {
+                Err(Broken::Timeout(self.inner.limits.node_timeout))
+            }
             Ok(Err(error)) if error.is_connect() => Err(Broken::NotConnected(describe(&error))),
             Ok(Err(error)) => Err(Broken::Midway(describe(&error))),
             Err(_elapsed) => Err(Broken::Timeout(limit)),
@@ -228,7 +268,7 @@ impl NodeClient {
     /// The next bytes of an answer.
     pub(super) async fn next_bytes(&self, body: &mut Incoming) -> Result<Option<Bytes>, NodeError> {
         loop {
-            let limit = self.inner.node_timeout;
+            let limit = self.inner.limits.node_timeout;
             match tokio::time::timeout(limit, body.frame()).await {
                 Err(_elapsed) => return Err(NodeError::Timeout(limit)),
                 Ok(None) => return Ok(None),

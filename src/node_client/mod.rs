@@ -5,12 +5,16 @@
 //! Source: storage-node.md 3–5, jobs.md 3 and 7.6.
 
 mod copy;
+pub mod copy_order;
+mod direct_copy;
 mod directories;
+mod download;
 mod error;
 mod http;
 mod side_digest;
 
 pub use copy::{Copy, CopyReport};
+pub use download::Download;
 pub use error::{CopyError, NodeError};
-pub use http::{Deleted, NodeClient};
+pub use http::{Deleted, Limits, NodeClient};
 pub use side_digest::CopyOnNode;

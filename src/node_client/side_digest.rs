@@ -77,10 +77,10 @@ impl NodeClient {
 
     /// `None` if the node has no side channel, or answers anything but a digest.
     async fn digest_on_side_channel(&self, copy: CopyOnNode<'_>, hashtype: HashType) -> Option<Checksum> {
-        let channels = self.side_channels();
+        let (channels, port) = (self.side_channels(), self.side_channel_port()?);
         let address = match copy.host.contains(':') {
-            true => format!("[{}]:{}", copy.host, self.side_channel_port()),
-            false => format!("{}:{}", copy.host, self.side_channel_port()),
+            true => format!("[{}]:{port}", copy.host),
+            false => format!("{}:{port}", copy.host),
         };
         if channels.is_refusing(&address) {
             return None;

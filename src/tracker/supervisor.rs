@@ -15,6 +15,7 @@ use crate::cluster::ClusterView;
 use crate::job_kind::JobKind;
 use crate::jobs::context::JobContext;
 use crate::jobs::copy_notices::CopyNotices;
+use crate::jobs::copy_slots::CopySlots;
 use crate::jobs::doubtful_copies::DoubtfulCopies;
 use crate::jobs::extensions::Extensions;
 use crate::jobs::fsck::FsckShared;
@@ -216,6 +217,8 @@ impl Supervisor {
         let (copy_notices, doubtful_copies) = (CopyNotices::default(), DoubtfulCopies::default());
         let pace = self.pace.clone();
         let fsck = FsckShared::default();
+        let copy_slots =
+            CopySlots::new(settings.jobs.copies_in_flight_per_device, settings.jobs.copies_in_flight_per_host);
         let pause = Duration::from_millis(settings.memcached.pause_after_failure_ms);
         let memcached = memcached::Servers::new(pause, self.config.log.clone());
         let wake_jobs: Recipient<WakeJobs> = ctx.address().recipient();
@@ -231,6 +234,7 @@ impl Supervisor {
                 log: log.clone(),
                 extensions: Extensions::enable(&settings.extensions).map_err(StoreError::Other)?,
                 copy_notices: copy_notices.clone(),
+                copy_slots: copy_slots.clone(),
                 doubtful_copies: doubtful_copies.clone(),
                 fsck: fsck.clone(),
                 path_cache: PathCache::new(memcached.clone(), settings.clone(), metrics.clone()),

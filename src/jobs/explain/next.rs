@@ -193,6 +193,7 @@ fn nowhere() -> String {
 fn gives_up(outcome: &ReplicateOutcome, finds: &str) -> String {
     let fate = match outcome.row_fate() {
         RowFate::Remove => "and removes its row",
+        RowFate::PutBack => "and gives its row back",
         RowFate::Leave => "and leaves its row",
         RowFate::Park => "and parks its row",
         RowFate::LookAgain => "and looks again soon",

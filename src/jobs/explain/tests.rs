@@ -175,7 +175,7 @@ fn too_many() {
         world.verdict(),
         (VerdictWord::TooMany, "3 copies, 2 wanted: more than MultipleHosts() needs.".to_owned())
     );
-    assert!(world.next().contains("finds more copies than wanted"), "{}", world.next());
+    assert!(world.next().contains("removes the copy that the policy misses least"), "{}", world.next());
     assert!(World::new(&[1, 1, 1], &[1, 2, 3]).next().contains("surplus copies stay"));
 }
 

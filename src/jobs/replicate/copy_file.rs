@@ -8,8 +8,9 @@ use crate::cluster::devfid::DevFid;
 use crate::cluster::device::DeviceView;
 use crate::cluster::host::Zone;
 use crate::ids::DevId;
-use crate::node_client::{Copy, CopyError, NodeError};
-use crate::store::{StoreResult, checksums, file_on};
+use crate::node_client::{Copy, CopyError, CopyReport, NodeError};
+use crate::store::queues::replicate::ReplicateTodo;
+use crate::store::{StoreResult, checksums, file_on, queues};
 
 impl Replication<'_> {
     /// Copies the file and, where its class wants checksums, verifies what arrived. Gives the checksum if computed.
@@ -21,19 +22,20 @@ impl Replication<'_> {
         let hashtype = self.known_checksum.as_ref().map(|checksum| checksum.hashtype).or(self.class.hashtype);
         let target_url = target.upload_url(self.file.fid, Zone::NONE);
         let known_md5 = self.known_checksum.as_ref().filter(|checksum| checksum.hashtype == HashType::Md5);
-        let copied = self
-            .ctx
-            .nodes
-            .copy(Copy {
-                source_url: &source.upload_url(self.file.fid, Zone::NONE),
-                target_url: &target_url,
-                length: u64::try_from(self.file.length).unwrap_or(0),
-                content_md5: known_md5,
-                hashtype,
-            })
-            .await;
+        let source_url = self.source_url(&source);
+        let copy = Copy {
+            source_url: &source_url,
+            target_url: &target_url,
+            length: u64::try_from(self.file.length).unwrap_or(0),
+            content_md5: known_md5,
+            hashtype,
+        };
+        let copied = match self.copy_directly(&copy).await {
+            Some(copied) => copied,
+            None => self.ctx.nodes.copy(copy).await,
+        };
         let checked = match copied {
-            Ok(report) => self.check(&target, &target_url, known_md5.is_some(), report.checksum).await,
+            Ok(report) => self.check(&target, &target_url, known_md5.is_some(), report).await,
             Err(error) => Err(error),
         };
         if checked.is_err() {
@@ -42,20 +44,35 @@ impl Replication<'_> {
         checked
     }
 
+    /// From node to node, if the target can do that and nothing forbids it.
+    async fn copy_directly(&self, copy: &Copy<'_>) -> Option<Result<CopyReport, CopyError>> {
+        match self.ctx.settings.jobs.node_to_node_copy {
+            true => self.ctx.nodes.copy_directly(copy).await,
+            false => None,
+        }
+    }
+
+    fn source_url(&self, source: &DeviceView<'_>) -> String {
+        match self.ctx.settings.jobs.replicate_use_get_port {
+            true => source.read_url(self.file.fid, Zone::NONE),
+            false => source.upload_url(self.file.fid, Zone::NONE),
+        }
+    }
+
     /// The bytes read must have the known checksum; the bytes stored must have the same one, unless the node itself
-    /// has verified them by Content-MD5 (W10).
+    /// has verified them by Content-MD5 (W10), or is where the checksum comes from.
     async fn check(
         &self,
         target: &DeviceView<'_>,
         target_url: &str,
         md5_was_sent: bool,
-        read: Option<Checksum>,
+        report: CopyReport,
     ) -> Result<Option<Checksum>, CopyError> {
-        let Some(read) = read else { return Ok(None) };
+        let Some(read) = report.checksum else { return Ok(None) };
         if self.known_checksum.as_ref().is_some_and(|known| *known != read) {
             return Err(CopyError::Source(NodeError::ChecksumDiffers { actual: read.to_string() }));
         }
-        if md5_was_sent && target.device.reject_bad_md5 == Some(true) {
+        if report.seen_by_target || md5_was_sent && target.device.reject_bad_md5 == Some(true) {
             return Ok(Some(read));
         }
         match self.ctx.nodes.digest(target_url, read.hashtype).await {
@@ -85,7 +102,14 @@ impl Replication<'_> {
 
     /// The copy is there: record it. Only now, so that a crash in between costs a copy nobody knows, never a row
     /// without a copy.
-    pub(super) async fn record(&mut self, target: DevId, checksum: Option<Checksum>) -> StoreResult<()> {
+    ///
+    /// If the file needs nothing more, its queue row, as it was claimed, goes in the same change.
+    pub(super) async fn record(
+        &mut self,
+        target: DevId,
+        checksum: Option<Checksum>,
+        done: Option<ReplicateTodo>,
+    ) -> StoreResult<()> {
         let fid = self.file.fid;
         let recount = !self.cluster.server_flag("skip_devcount");
         let new_checksum = checksum.filter(|_| self.known_checksum.is_none());
@@ -99,10 +123,11 @@ impl Replication<'_> {
                 if recount {
                     file_on::recount(conn, fid)?;
                 }
-                match &row {
-                    Some((number, digest)) => checksums::set(conn, fid, *number, digest),
-                    None => Ok(()),
+                if let Some((number, digest)) = &row {
+                    checksums::set(conn, fid, *number, digest)?;
                 }
+                // One that somebody changed meanwhile (a new class, W24) stays.
+                done.map_or(Ok(false), |todo| queues::replicate::finish(conn, &todo))
             })
             .await;
         change.announce().await;

@@ -58,12 +58,12 @@ async fn copy_locked(ctx: &JobContext, fid: Fid, source: DevId, target: DevId) -
         Ok(found) => found,
         Err(reason) => return Ok(CopyOne::NoPolicy(reason)),
     };
-    let mut replication = Replication::of(ctx, &cluster, class, policy, &file, Some(source))?;
+    let mut replication = Replication::of(ctx, &cluster, class, policy, &file)?;
     let checksum = match replication.copy(source, target).await {
         Ok(checksum) => checksum,
         Err(error) => return Ok(failed(ctx, fid, &error)),
     };
-    if let Err(error) = replication.record(target, checksum).await {
+    if let Err(error) = replication.record(target, checksum, None).await {
         slog::error!(ctx.log, "a copy was made but not recorded"; "fid" => fid, "devid" => target, "error" => %error);
         return Ok(CopyOne::NotRecorded);
     }

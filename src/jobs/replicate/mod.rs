@@ -10,6 +10,7 @@ pub mod outcome;
 mod remove_copy;
 mod replication;
 mod run;
+mod source_order;
 mod surplus;
 mod whereabouts;
 

@@ -68,7 +68,7 @@ async fn move_locked(
     };
     let mut whereabouts = Whereabouts::new(&cluster, devids, file.length);
     whereabouts.mask(devid);
-    let mut replication = Replication::of(ctx, &cluster, class, policy, &file, None)?;
+    let mut replication = Replication::of(ctx, &cluster, class, policy, &file)?;
     let copied = replication.until_content(&mut whereabouts, Purpose::Move { targets }).await;
     let copies = replication.copies_made;
     let removed = match copied {

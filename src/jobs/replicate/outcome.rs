@@ -27,6 +27,8 @@ pub enum ReplicateOutcome {
     NoSuggestions,
     /// The class of the file or its policy is unknown or unreadable.
     NoPolicy(String),
+    /// The devices that it could be copied from or to have as many copies under way as they may.
+    Busy,
     /// Copying failed for every source or target.
     CopyFailed { target: Option<DevId>, reason: String },
 }
@@ -36,6 +38,8 @@ pub enum ReplicateOutcome {
 pub enum RowFate {
     /// Done: remove it.
     Remove,
+    /// Give it back: it is due again in a moment, behind what is due now.
+    PutBack,
     /// Leave it as claimed; it comes back when the claim runs out.
     Leave,
     /// Never try again by itself.
@@ -51,6 +55,7 @@ impl ReplicateOutcome {
         match self {
             Self::Replicated { .. } | Self::AlreadyHappy | Self::Gone => RowFate::Remove,
             Self::LockHeld => RowFate::Leave,
+            Self::Busy => RowFate::PutBack,
             Self::NoSource => RowFate::Park,
             Self::SurplusRemoved { .. } => RowFate::LookAgain,
             Self::TooHappy
@@ -72,6 +77,7 @@ impl ReplicateOutcome {
             Self::LockHeld => "failed_getting_lock",
             Self::NoSource => "no_source",
             Self::SourceDown => "source_down",
+            Self::Busy => "devices_busy",
             Self::NoSuggestions => "policy_no_suggestions",
             Self::NoPolicy(_) => "no_policy",
             Self::CopyFailed { .. } => "copy_failed",

@@ -2,6 +2,7 @@
 
 use super::replication::Replication;
 use super::whereabouts::Whereabouts;
+use crate::cluster::device::DeviceView;
 use crate::cluster::host::Zone;
 use crate::ids::DevId;
 use crate::jobs::context::JobContext;
@@ -82,9 +83,10 @@ pub(super) struct SeenCopies {
 }
 
 impl Replication<'_> {
-    /// Asks the nodes of these devices for the copies of the file, all at the same time.
+    /// Asks the nodes for the copies of the file on those of the devices that may be read, all at the same time.
     pub(super) async fn look_at(&self, devids: &[DevId]) -> SeenCopies {
-        let looks = devids.iter().filter_map(|&devid| self.cluster.device(devid)).map(|device| async move {
+        let readable = devids.iter().filter_map(|&devid| self.cluster.device(devid)).filter(DeviceView::may_be_read);
+        let looks = readable.map(|device| async move {
             (device.device.devid, self.ctx.nodes.head_size(&device.upload_url(self.file.fid, Zone::NONE)).await)
         });
         let mut seen = SeenCopies::default();

@@ -1,18 +1,22 @@
 //! Making copies of one file until its policy is content (jobs.md 7.4, 7.5). The caller holds the lock of the file.
 
 use super::outcome::ReplicateOutcome;
+use super::source_order;
 use super::whereabouts::Whereabouts;
 use crate::cluster::ClusterSnapshot;
 use crate::cluster::checksum::{Checksum, HashType};
 use crate::cluster::domain::Class;
 use crate::ids::DevId;
 use crate::jobs::context::JobContext;
+use crate::jobs::copy_slots::CopySlot;
 use crate::node_client::{CopyError, NodeError};
 use crate::policy::{self, Question, ReplicationPolicy, Verdict};
 use crate::store::files::FileRow;
+use crate::store::queues::replicate::ReplicateTodo;
 use crate::store::{StoreResult, checksums};
-use rand::seq::SliceRandom;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// The class of a file and its policy, or why they are unknown.
 pub(in crate::jobs) fn class_and_policy<'c>(
@@ -27,11 +31,14 @@ pub(in crate::jobs) fn class_and_policy<'c>(
     Ok((class, policy))
 }
 
+/// How long to wait, with the lock of the file, for devices that have too many copies under way.
+const SLOT_WAIT: Duration = Duration::from_millis(500);
+
 /// What copies are made for, which decides where they may go.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose<'t> {
-    /// The file is to have what its class wants: a poor place is better than none.
-    Safety,
+    /// The file is to have what its class wants: a poor place is better than none. With the last copy the queue row goes.
+    Item(&'t ReplicateTodo),
     /// A copy is to leave its device: only for places that the policy will be content with, and only on these devices;
     /// on any if there are none of them.
     Move { targets: &'t [DevId] },
@@ -45,9 +52,10 @@ pub(super) struct Replication<'a> {
     pub(super) policy: ReplicationPolicy,
     pub(super) file: &'a FileRow,
     pub(super) known_checksum: Option<Checksum>,
-    preferred_source: Option<DevId>,
     /// Copies that were made and recorded.
     pub(super) copies_made: usize,
+    /// The queue row went with the last of them.
+    pub(super) row_removed: bool,
 }
 
 impl<'a> Replication<'a> {
@@ -58,21 +66,12 @@ impl<'a> Replication<'a> {
         class: &'a Class,
         policy: ReplicationPolicy,
         file: &'a FileRow,
-        preferred_source: Option<DevId>,
     ) -> StoreResult<Self> {
         let known = ctx.session.read(|conn| checksums::find(conn, file.fid))?;
         let known_checksum =
             known.and_then(|(number, digest)| Some(Checksum { hashtype: HashType::from_number(number)?, digest }));
-        Ok(Self {
-            ctx,
-            cluster: cluster.clone(),
-            class,
-            policy,
-            file,
-            known_checksum,
-            preferred_source,
-            copies_made: 0,
-        })
+        let cluster = cluster.clone();
+        Ok(Self { ctx, cluster, class, policy, file, known_checksum, copies_made: 0, row_removed: false })
     }
 
     /// Asks the policy, copies, asks again.
@@ -86,25 +85,35 @@ impl<'a> Replication<'a> {
         }
         let mut last_failure = None;
         loop {
-            let target = match self.ask(whereabouts) {
+            let targets = match self.ask(whereabouts) {
                 Verdict::AllGood if self.copies_made > 0 => {
                     return Ok(ReplicateOutcome::Replicated { copies: self.copies_made });
                 }
                 Verdict::AllGood => return Ok(ReplicateOutcome::AlreadyHappy),
                 Verdict::TooGood => return Ok(ReplicateOutcome::TooHappy),
-                Verdict::TemporaryFailure => None,
-                Verdict::CopyTo { ideal, desperate } => self.choose_target(whereabouts, purpose, ideal, desperate),
+                Verdict::TemporaryFailure => Vec::new(),
+                Verdict::CopyTo { ideal, desperate } => self.targets(whereabouts, purpose, ideal, desperate),
             };
-            let Some(target) = target else {
+            if targets.is_empty() {
                 return Ok(last_failure.unwrap_or(ReplicateOutcome::NoSuggestions));
-            };
-            let Some(source) = self.choose_source(whereabouts.sources()) else {
+            }
+            if whereabouts.sources().is_empty() {
                 return Ok(last_failure.unwrap_or(ReplicateOutcome::SourceDown));
+            }
+            let Some((source, target, slot)) = self.choose(whereabouts, purpose, &targets).await else {
+                return Ok(ReplicateOutcome::Busy);
             };
-            match self.copy(source, target).await {
+            let copied = self.copy(source, target).await;
+            drop(slot);
+            match copied {
                 Ok(checksum) => {
-                    self.record(target, checksum).await?;
                     whereabouts.add(target);
+                    let done = match purpose {
+                        Purpose::Item(todo) if self.ask(whereabouts) == Verdict::AllGood => Some(*todo),
+                        Purpose::Item(_) | Purpose::Move { .. } => None,
+                    };
+                    self.record(target, checksum, done).await?;
+                    self.row_removed = done.is_some();
                     self.copies_made += 1;
                 }
                 Err(CopyError::Source(error)) => {
@@ -131,35 +140,66 @@ impl<'a> Replication<'a> {
         matches!(verdict, Verdict::AllGood | Verdict::TooGood)
     }
 
-    fn choose_target(
+    /// The suggestions that serve the purpose, the best first; poor places only where there is no good one.
+    fn targets(
         &self,
         whereabouts: &Whereabouts,
         purpose: Purpose<'_>,
         ideal: Vec<DevId>,
         desperate: Vec<DevId>,
-    ) -> Option<DevId> {
+    ) -> Vec<DevId> {
         let is_allowed = |devid: &DevId| match purpose {
-            Purpose::Safety => true,
+            Purpose::Item(_) => true,
             Purpose::Move { targets } => targets.is_empty() || targets.contains(devid),
         };
         let is_worth_it = |devid: &DevId| match purpose {
-            Purpose::Safety => true,
+            Purpose::Item(_) => true,
             Purpose::Move { .. } => self.is_content_with(&[whereabouts.told(), &[*devid]].concat(), whereabouts),
         };
-        let mut ideal = ideal.into_iter().filter(|&devid| !whereabouts.is_on(devid)).filter(is_allowed);
-        let mut desperate = desperate.into_iter().filter(|&devid| !whereabouts.is_on(devid)).filter(is_allowed);
-        ideal.next().or_else(|| desperate.find(is_worth_it))
+        let new = |devids: Vec<DevId>| {
+            devids.into_iter().filter(|&devid| !whereabouts.is_on(devid)).filter(is_allowed).collect::<Vec<_>>()
+        };
+        let mut targets = new(ideal);
+        if targets.is_empty() {
+            targets = new(desperate);
+            targets.retain(is_worth_it);
+        }
+        targets
     }
 
-    /// The preferred source while it works, else any, or one that an extension prefers.
-    fn choose_source(&self, sources: &[DevId]) -> Option<DevId> {
-        if let Some(preferred) = self.preferred_source.filter(|preferred| sources.contains(preferred)) {
-            return Some(preferred);
+    /// The best source and target that have room for one copy more, and the room. `None`: none of them has, for a while.
+    async fn choose(
+        &self,
+        whereabouts: &Whereabouts,
+        purpose: Purpose<'_>,
+        targets: &[DevId],
+    ) -> Option<(DevId, DevId, CopySlot)> {
+        let slots = &self.ctx.copy_slots;
+        let deadline = Instant::now() + SLOT_WAIT;
+        let views = |devids: &[DevId]| -> Vec<_> { devids.iter().filter_map(|&id| self.cluster.device(id)).collect() };
+        loop {
+            let freed = slots.freed();
+            let sources = views(&self.sources_in_order(whereabouts, purpose));
+            for target in views(targets) {
+                for source in &sources {
+                    if let Some(slot) = slots.take(source, &target) {
+                        return Some((source.device.devid, target.device.devid, slot));
+                    }
+                }
+            }
+            tokio::time::timeout_at(deadline, freed).await.ok()?;
         }
-        let mut ordered = sources.to_vec();
-        ordered.shuffle(&mut *self.ctx.chance.borrow_mut());
+    }
+
+    /// The preferred source while it works; then those that can give the file soonest, or that an extension prefers.
+    fn sources_in_order(&self, whereabouts: &Whereabouts, purpose: Purpose<'_>) -> Vec<DevId> {
+        let mut ordered = whereabouts.sources().to_vec();
+        source_order::order(&self.cluster, &self.ctx.copy_slots, &mut ordered, &mut self.ctx.chance.borrow_mut());
         self.ctx.extensions.order_sources(&self.cluster, &mut ordered);
-        ordered.first().copied()
+        if let Purpose::Item(ReplicateTodo { fromdevid: Some(preferred), .. }) = purpose {
+            ordered.sort_by_key(|devid| devid != preferred);
+        }
+        ordered
     }
 }
 

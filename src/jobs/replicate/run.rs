@@ -17,43 +17,63 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// The database failed; the row stays as claimed and comes back.
 pub async fn run(ctx: &JobContext, todo: &ReplicateTodo) -> StoreResult<ReplicateOutcome> {
+    let begun = Instant::now();
     let Some(lock) = lock_file(ctx, todo.fid).await? else {
+        log_outcome(ctx, todo, &ReplicateOutcome::LockHeld, begun.elapsed());
         return Ok(ReplicateOutcome::LockHeld);
     };
-    let begun = Instant::now();
     // The lock is kept until the row was settled, so that no other worker sees the file in between.
     let outcome = bring_in_line(ctx, &lock, todo).await;
     let settled = match &outcome {
-        Ok(outcome) => settle(ctx, todo, outcome).await,
+        Ok((outcome, row_removed)) => settle(ctx, todo, outcome, *row_removed).await,
         Err(error) => Err(error.clone()),
     };
     lock.release().await;
     settled?;
-    let outcome = outcome?;
+    let (outcome, _) = outcome?;
     log_outcome(ctx, todo, &outcome, begun.elapsed());
     Ok(outcome)
 }
 
-async fn bring_in_line(ctx: &JobContext, lock: &LockGuard, todo: &ReplicateTodo) -> StoreResult<ReplicateOutcome> {
+/// What came of it, and was the row removed along with the last copy?
+async fn bring_in_line(
+    ctx: &JobContext,
+    lock: &LockGuard,
+    todo: &ReplicateTodo,
+) -> StoreResult<(ReplicateOutcome, bool)> {
     let cluster = ctx.view.load_full();
     let Some((file, devids)) = ctx.session.read(|conn| files::with_devids_by_fid(conn, todo.fid))? else {
-        return Ok(ReplicateOutcome::Gone);
+        return Ok((ReplicateOutcome::Gone, false));
     };
     let (class, policy) = match class_and_policy(&cluster, &file) {
         Ok(found) => found,
-        Err(reason) => return Ok(ReplicateOutcome::NoPolicy(reason)),
+        Err(reason) => return Ok((ReplicateOutcome::NoPolicy(reason), false)),
     };
     let mut whereabouts = Whereabouts::new(&cluster, devids, file.length);
-    let mut replication = Replication::of(ctx, &cluster, class, policy, &file, todo.fromdevid)?;
-    match replication.until_content(&mut whereabouts, Purpose::Safety).await? {
-        ReplicateOutcome::TooHappy => surplus::remove_one(&replication, lock, &whereabouts).await,
-        outcome => Ok(outcome),
+    if let Some(devid) = todo.fromdevid.filter(|devid| !whereabouts.sources().contains(devid)) {
+        slog::info!(ctx.log, "the preferred source cannot be read; another serves"; "fid" => todo.fid, "devid" => devid);
     }
+    let mut replication = Replication::of(ctx, &cluster, class, policy, &file)?;
+    let outcome = match replication.until_content(&mut whereabouts, Purpose::Item(todo)).await? {
+        ReplicateOutcome::TooHappy => surplus::remove_one(&replication, lock, &whereabouts).await?,
+        outcome => outcome,
+    };
+    Ok((outcome, replication.row_removed))
 }
 
-async fn settle(ctx: &JobContext, todo: &ReplicateTodo, outcome: &ReplicateOutcome) -> StoreResult<()> {
+async fn settle(
+    ctx: &JobContext,
+    todo: &ReplicateTodo,
+    outcome: &ReplicateOutcome,
+    already_removed: bool,
+) -> StoreResult<()> {
     match outcome.row_fate() {
         RowFate::Leave => Ok(()),
+        RowFate::PutBack => {
+            let todo = *todo;
+            ctx.session.write(move |conn| queues::replicate::put_back(conn, &todo)).await.map(drop)
+        }
+        RowFate::Remove if already_removed => Ok(()),
         RowFate::Remove => remove_row(ctx, todo, outcome).await,
         RowFate::Park => {
             let fid = todo.fid;
@@ -65,9 +85,9 @@ async fn settle(ctx: &JobContext, todo: &ReplicateTodo, outcome: &ReplicateOutco
 }
 
 async fn reschedule(ctx: &JobContext, todo: &ReplicateTodo, failures: i64) -> StoreResult<()> {
-    let fid = todo.fid;
+    let todo = *todo;
     let delay_secs = backoff::replication_delay_secs(failures, &mut ctx.chance.borrow_mut());
-    ctx.session.write(move |conn| queues::replicate::reschedule_in(conn, fid, delay_secs)).await.map(drop)
+    ctx.session.write(move |conn| queues::replicate::reschedule(conn, &todo, delay_secs)).await.map(drop)
 }
 
 /// A row that somebody changed meanwhile (a new class, W24) stays and is looked at again; that of a deleted file goes.
@@ -89,7 +109,10 @@ fn log_outcome(ctx: &JobContext, todo: &ReplicateTodo, outcome: &ReplicateOutcom
         ReplicateOutcome::Replicated { copies } => {
             slog::debug!(ctx.log, "replicated file"; "fid" => fid, "copies" => copies, "duration_ms" => duration_ms);
         }
-        ReplicateOutcome::AlreadyHappy | ReplicateOutcome::Gone | ReplicateOutcome::LockHeld => {
+        ReplicateOutcome::AlreadyHappy
+        | ReplicateOutcome::Gone
+        | ReplicateOutcome::LockHeld
+        | ReplicateOutcome::Busy => {
             slog::debug!(ctx.log, "nothing to replicate"; "fid" => fid, "outcome" => outcome.code());
         }
         ReplicateOutcome::SurplusRemoved { devid } => {

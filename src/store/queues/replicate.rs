@@ -8,6 +8,7 @@ use crate::store::schema::{file, file_to_replicate};
 use crate::store::types::{AnyInt, Int, NOW, NowPlus};
 use diesel::dsl::case_when;
 use diesel::prelude::*;
+use std::collections::HashMap;
 
 /// A claimed row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Queryable)]
@@ -61,7 +62,8 @@ pub fn enqueue(conn: &mut StoreConnection, fid: Fid, in_secs: i64) -> StoreResul
     Ok(())
 }
 
-/// Claims due rows; call it through `Session::claim_replicate`.
+/// Claims due rows; call it through `Session::claim_replicate`. Of those, files with the fewest copies come first, as far
+/// as `devcount` knows: they have the most to lose.
 pub(in crate::store) fn claim(conn: &mut StoreConnection, limit: i64) -> StoreResult<Vec<ReplicateTodo>> {
     let columns = (
         file_to_replicate::fid,
@@ -70,7 +72,15 @@ pub(in crate::store) fn claim(conn: &mut StoreConnection, limit: i64) -> StoreRe
         file_to_replicate::fromdevid,
         file_to_replicate::flags,
     );
-    Ok(claim!(conn, file_to_replicate, columns, ReplicateTodo, limit))
+    let mut rows = claim!(conn, file_to_replicate, columns, ReplicateTodo, limit);
+    if rows.len() > 1 {
+        let fids: Vec<Fid> = rows.iter().map(|row| row.fid).collect();
+        let query = file::table.filter(file::fid.eq_any(fids)).select((file::fid, file::devcount));
+        let devcounts: Vec<(Fid, i64)> = each!(conn, c => query.load(c))?;
+        let devcounts: HashMap<Fid, i64> = devcounts.into_iter().collect();
+        rows.sort_by_key(|row| devcounts.get(&row.fid).copied().unwrap_or(0));
+    }
+    Ok(rows)
 }
 
 /// Deletes the row if it is as it was claimed; false if somebody has touched it since, who wants the file looked at
@@ -95,6 +105,21 @@ pub fn release(conn: &mut StoreConnection, todo: &ReplicateTodo) -> StoreResult<
         .filter(file_to_replicate::fid.eq(todo.fid))
         .filter(file_to_replicate::nexttry.eq(Int(todo.nexttry)));
     Ok(each!(conn, c => diesel::update(row).set(file_to_replicate::nexttry.eq(Int(0))).execute(c))? > 0)
+}
+
+/// As [`release`], but due in a second: behind what is due now.
+pub fn put_back(conn: &mut StoreConnection, todo: &ReplicateTodo) -> StoreResult<bool> {
+    let row = file_to_replicate::table
+        .filter(file_to_replicate::fid.eq(todo.fid))
+        .filter(file_to_replicate::nexttry.eq(Int(todo.nexttry)));
+    Ok(each!(conn, c => diesel::update(row).set(file_to_replicate::nexttry.eq(NowPlus(1))).execute(c))? > 0)
+}
+
+/// Counts a failure and comes back in so many seconds, unless somebody has touched the row since it was claimed, who
+/// wants the file looked at again.
+pub fn reschedule(conn: &mut StoreConnection, todo: &ReplicateTodo, secs: i64) -> StoreResult<bool> {
+    let is_unchanged = |row: ReplicateRow| row.nexttry == todo.nexttry && row.failcount == todo.failcount;
+    Ok(find(conn, todo.fid)?.is_some_and(is_unchanged) && reschedule_in(conn, todo.fid, secs)?)
 }
 
 /// Counts a failure and comes back in so many seconds; false if there is no row.

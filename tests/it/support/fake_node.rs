@@ -33,6 +33,7 @@ struct Shared {
     files: Mutex<HashMap<String, Vec<u8>>>,
     manners: Mutex<Manners>,
     changed: Condvar,
+    lines: Mutex<Vec<String>>,
     uploads: AtomicUsize,
     held: AtomicUsize,
     stopped: AtomicBool,
@@ -47,6 +48,7 @@ impl FakeNode {
             files: Mutex::default(),
             manners: Mutex::new(manners),
             changed: Condvar::new(),
+            lines: Mutex::default(),
             uploads: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
@@ -68,6 +70,11 @@ impl FakeNode {
     pub fn set_manners(&self, manners: Manners) {
         *self.shared.manners() = manners;
         self.shared.changed.notify_all();
+    }
+
+    /// What was asked for, as `METHOD path`, and what a PUT sent as Content-MD5 behind it.
+    pub fn lines(&self) -> Vec<String> {
+        self.shared.lines.lock().expect("lock").clone()
     }
 
     /// How many uploads of stored files were begun.
@@ -125,6 +132,10 @@ impl Shared {
                 line.to_ascii_lowercase().strip_prefix("content-length:").map(|text| text.trim().to_owned())
             })
             .map_or(0, |text| text.parse().expect("a length"));
+        let md5 =
+            head.iter().find_map(|line| line.to_ascii_lowercase().starts_with("content-md5:").then(|| line.trim()));
+        let md5 = md5.and_then(|line| line.split_once(": ")).map_or(String::new(), |(_, md5)| format!(" {md5}"));
+        self.lines.lock().expect("lock").push(format!("{method} {path}{md5}"));
         let manners = if path.ends_with(".fid") { *self.manners() } else { Manners::Good };
         match method.as_str() {
             "PUT" => self.put(&mut reader, path, length, manners),

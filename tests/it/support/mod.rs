@@ -8,6 +8,7 @@ pub mod nginx;
 pub mod process;
 pub mod session;
 pub mod watched_node;
+pub mod world;
 
 use std::time::{Duration, Instant};
 
