@@ -1,11 +1,13 @@
 //! The job fsck: what it finds, what it repairs and what it leaves alone; files are damaged behind the tracker's back.
 
-use crate::support::cluster::{Cluster, Tracker};
+use crate::support::cluster::{Cluster, Node, Tracker, http_put};
 use crate::support::database::{Database, Kind, on_each_database};
 use crate::support::{PATIENCE, eventually};
+use mogilefs::cluster::checksum::HashType;
 use mogilefs::cluster::devfid::DevFid;
 use mogilefs::ids::{DevId, Fid};
-use mogilefs::settings::Settings;
+use mogilefs::node_client::{CopyOnNode, NodeClient, NodeError};
+use mogilefs::settings::{Settings, StorageSettings};
 use mogilefs::store::{LockGuard, Store};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -747,4 +749,31 @@ fn the_command_line_runs_a_check() {
     mogilefs(&["fsck", "reset", "--of-domain", "d", "--class", "one", "--policy-only"]);
     assert_eq!(database.count("server_settings", "field LIKE 'fsck_scope%'"), 2);
     mogilefs(&["fsck", "stop"]);
+}
+
+/// storage-node.md 6: digests are made by the node where it has a side channel, else from the bytes.
+#[test]
+fn digests_come_from_the_side_channel_or_over_http() {
+    let node = Node::start(1, &[1]);
+    let path = "/dev1/0/000/000/0000000007.fid";
+    let url = format!("http://{}:{}{path}", node.ip, node.port);
+    http_put(&url, b"abc");
+    let digest = |side_channel_port: u16, path: &str, url: &str| {
+        let settings = StorageSettings { side_channel_port, ..Settings::defaults().storage };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let nodes = NodeClient::new(&settings, slog::Logger::root(slog::Discard, slog::o!()));
+            let copy = CopyOnNode { host: &node.ip, path, url, length_bytes: 3 };
+            let first = nodes.digest_for_fsck(copy, HashType::Md5).await;
+            assert_eq!(nodes.digest_for_fsck(copy, HashType::Md5).await, first, "on the same connection");
+            first.map(|checksum| checksum.hex())
+        })
+    };
+    let abc = Ok("900150983cd24fb0d6963f7d28e17f72".to_owned());
+    let side_channel = node.process.logged_address("storage node is ready", "side_channel").port();
+    let nowhere = format!("http://{}:1{path}", node.ip);
+    assert_eq!(digest(side_channel, path, &nowhere), abc, "nothing was asked over HTTP");
+    assert_eq!(digest(1, path, &url), abc, "no side channel there");
+    let missing = path.replace('7', "8");
+    assert_eq!(digest(side_channel, &missing, &url.replace(path, &missing)), Err(NodeError::Missing));
 }
