@@ -262,25 +262,37 @@ async fn next_piece(body: &mut Incoming) -> Result<Option<Bytes>, UploadError> {
     Ok(None)
 }
 
-/// Writes all pieces that come until there is none.
+/// Pieces that are written at once.
+struct Batch {
+    pieces: Vec<Bytes>,
+    bytes: usize,
+    is_last: bool,
+}
+
+async fn gather(next: &mut impl AsyncFnMut() -> Result<Option<Bytes>, UploadError>) -> Result<Batch, UploadError> {
+    let (mut pieces, mut bytes) = (Vec::new(), 0);
+    while bytes < PIECE_BYTES {
+        let Some(piece) = next().await? else { return Ok(Batch { pieces, bytes, is_last: true }) };
+        bytes += piece.len();
+        pieces.push(piece);
+    }
+    Ok(Batch { pieces, bytes, is_last: false })
+}
+
+/// Writes all pieces that come until there is none. While one batch is written the next one comes in.
 pub(super) async fn receive(
     mut next: impl AsyncFnMut() -> Result<Option<Bytes>, UploadError>,
     pulse: &Rc<Pulse>,
     mut sink: Sink,
 ) -> Result<Sink, UploadError> {
-    let mut pieces = Vec::new();
-    let mut pending_bytes = 0;
-    while let Some(piece) = next().await? {
-        pending_bytes += piece.len();
-        pieces.push(piece);
-        if pending_bytes >= PIECE_BYTES {
-            sink = write_elsewhere(pulse, sink, std::mem::take(&mut pieces)).await?;
-            pending_bytes = 0;
-        }
+    let mut batch = gather(&mut next).await?;
+    while !batch.is_last {
+        let write = async { Ok::<_, UploadError>(write_elsewhere(pulse, sink, batch.pieces).await?) };
+        (sink, batch) = futures::try_join!(write, gather(&mut next))?;
     }
-    match pending_bytes > INLINE_BYTES {
-        true => Ok(write_elsewhere(pulse, sink, pieces).await?),
-        false => Ok(sink.write(&pieces)?),
+    match batch.bytes > INLINE_BYTES {
+        true => Ok(write_elsewhere(pulse, sink, batch.pieces).await?),
+        false => Ok(sink.write(&batch.pieces)?),
     }
 }
 

@@ -76,7 +76,7 @@ fn walk(database: &Database, memcached: SocketAddr) {
     session.ok("get_paths domain=d&key=a");
     eventually("the entry was set", || (paths(&mut session, "a") == Ok(first.clone())).then_some(()));
 
-    // Copies are recorded.
+    // J87: copies are recorded.
     session.ok("updateclass domain=d&key=a&class=three");
     cluster.wait_for_copies("a", 3);
     assert_eq!(paths(&mut session, "a").expect("a file").len(), 3);
