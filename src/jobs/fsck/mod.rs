@@ -48,6 +48,8 @@ pub mod field {
     pub const FIDS_CHECKED: &str = "fsck_fids_checked";
     /// The last `logid` when the run began.
     pub const START_MAXLOGID: &str = "fsck_start_maxlogid";
+    /// Ours: when files were checked last.
+    pub const CHECKED_TIME: &str = "fsck_checked_time";
     /// Ours: which run it is. Changes when one begins anew.
     pub const RUN: &str = "fsck_run";
     /// Ours: what the run is limited to.

@@ -11,7 +11,7 @@ pub struct Progress {
     pub checked: i64,
     /// Files that wait to be checked.
     pub queued: i64,
-    /// Seconds since the start; while files are queued the time goes on after the last was taken.
+    /// Seconds since the start, until the last file was checked.
     elapsed_secs: i64,
     /// Numbers of files: walked over since the start, and still to be walked over.
     walked: i64,
@@ -23,7 +23,7 @@ impl Progress {
     pub fn of(settings: &BTreeMap<String, String>, queued: i64, now: i64) -> Self {
         let number = |field: &str| number(settings, field);
         let runs = server_settings::says(settings, field::HOST) || queued > 0;
-        let until = if runs { now } else { number(field::STOP_TIME) };
+        let until = if runs { now } else { number(field::CHECKED_TIME) };
         let position = number(field::POSITION);
         Self {
             checked: number(field::FIDS_CHECKED),
@@ -88,7 +88,12 @@ mod tests {
     fn nothing_is_told_before_something_was_checked() {
         let begun = [(field::HOST, 1), (field::START_TIME, 1000), (field::END, 4500)];
         assert_eq!(progress(&begun, 0, 1001).eta_secs(), None);
-        let over = [(field::START_TIME, 1000), (field::STOP_TIME, 1010), (field::FIDS_CHECKED, 50)];
+        let over = [
+            (field::START_TIME, 1000),
+            (field::STOP_TIME, 1002),
+            (field::CHECKED_TIME, 1010),
+            (field::FIDS_CHECKED, 50),
+        ];
         let over = progress(&over, 0, 5000);
         assert_eq!((over.eta_secs(), over.rate()), (Some(0), 5.0));
     }

@@ -10,7 +10,7 @@ use crate::ids::Fid;
 use crate::jobs::context::JobContext;
 use crate::store::fsck_batch::{self, RecordedFile};
 use crate::store::queues::todo::{self, FsckTodo};
-use crate::store::{StoreConnection, StoreResult, fsck_log, server_settings};
+use crate::store::{StoreConnection, StoreResult, db_unixtime, fsck_log, server_settings};
 use futures::future::join_all;
 use futures::stream::{self, StreamExt as _};
 use std::collections::BTreeSet;
@@ -97,5 +97,10 @@ fn finish(conn: &mut StoreConnection, settled: &[FsckTodo], miscounted: &[Fid]) 
     }
     let checked = todo::finish_fsck(conn, settled)?;
     let checked = i64::try_from(checked).unwrap_or(i64::MAX);
-    server_settings::increment(conn, field::FIDS_CHECKED, checked).map(drop)
+    if checked > 0 {
+        server_settings::increment(conn, field::FIDS_CHECKED, checked)?;
+        let now = db_unixtime(conn)?.to_string();
+        server_settings::set(conn, field::CHECKED_TIME, Some(&now))?;
+    }
+    Ok(())
 }
