@@ -4,31 +4,22 @@
 //! so those tests wait for facts.
 
 use actix::{Actor, Addr, Context, Handler, Message, ResponseFuture};
-use mogilefs::clock::new_chance;
 use mogilefs::cluster::ClusterView;
 use mogilefs::job_kind::JobKind;
-use mogilefs::jobs::context::JobContext;
-use mogilefs::jobs::copy_notices::CopyNotices;
-use mogilefs::jobs::copy_slots::CopySlots;
-use mogilefs::jobs::doubtful_copies::DoubtfulCopies;
-use mogilefs::jobs::extensions::Extensions;
+use mogilefs::jobs::context::{SharedContext, Upward};
 use mogilefs::jobs::pace::Pace;
-use mogilefs::jobs::path_cache::PathCache;
 use mogilefs::logging;
 use mogilefs::logging::watch::WatchBus;
-use mogilefs::memcached::Servers;
 use mogilefs::metrics::Metrics;
-use mogilefs::node_client::NodeClient;
 use mogilefs::notices::{AwaitMonitorRound, RefreshCluster, WakeJobs};
 use mogilefs::settings::Settings;
-use mogilefs::store::{Store, StoreError, domains};
+use mogilefs::store::{Store, domains};
 use mogilefs::tracker::listener::{ClientListener, ListenerConfig};
 use mogilefs::tracker::monitor::{Monitor, MonitorJustRan};
 use mogilefs::tracker::pool::{Drain, GetReport, PoolConfig, Roster, SetDesired, WorkerPool};
 use mogilefs::tracker::query_worker::{OpenContext, QueryWorker};
 use mogilefs::tracker::seat::{Heartbeat, Pulse, Retire, Seat, WorkerGone, next_worker_id};
 use mogilefs::tracker::supervisor::{GetJobs, StopTracker, Supervisor, SupervisorConfig, Want};
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -414,29 +405,19 @@ impl Handler<AwaitMonitorRound> for Nobody {
 fn mortal_query_workers(store: &Store, settings: &Settings) -> (WorkerPool<QueryWorker>, Roster<QueryWorker>, Threads) {
     let threads = Threads::default();
     let nobody = Nobody.start();
+    let upward = Upward {
+        wake_jobs: nobody.clone().recipient(),
+        refresh_cluster: nobody.clone().recipient(),
+        await_monitor_round: nobody.recipient(),
+    };
+    let (view, metrics) = (ClusterView::default(), Metrics::default());
+    let shared =
+        SharedContext::new(store.clone(), Arc::new(settings.clone()), view, metrics, upward, logging::discard());
     let open: OpenContext = {
-        let (store, settings, threads) = (store.clone(), Arc::new(settings.clone()), threads.clone());
+        let threads = threads.clone();
         Arc::new(move |log| {
             threads.lock().expect("lock").push(actix::Arbiter::current());
-            Ok(JobContext {
-                session: store.session()?,
-                nodes: NodeClient::new(&settings.storage, log.clone()),
-                view: ClusterView::default(),
-                settings: settings.clone(),
-                metrics: Metrics::default(),
-                log: log.clone(),
-                extensions: Extensions::enable(&settings.extensions).map_err(StoreError::Other)?,
-                copy_notices: CopyNotices::default(),
-                copy_slots: CopySlots::new(8, 8),
-                doubtful_copies: DoubtfulCopies::default(),
-                fsck: Default::default(),
-                path_cache: PathCache::new(Servers::new(PATIENCE, log.clone()), settings.clone(), Metrics::default()),
-                pace: Pace::new(&settings.jobs),
-                chance: RefCell::new(new_chance()),
-                wake_jobs: nobody.clone().recipient(),
-                refresh_cluster: nobody.clone().recipient(),
-                await_monitor_round: nobody.clone().recipient(),
-            })
+            shared.open(log)
         })
     };
     let (pool, roster) = WorkerPool::new(PoolConfig {

@@ -9,19 +9,21 @@ use super::extensions::Extensions;
 use super::fsck::FsckShared;
 use super::pace::Pace;
 use super::path_cache::{PathCache, PathChange};
-use crate::clock::Chance;
+use crate::clock::{Chance, new_chance};
 use crate::cluster::ClusterView;
 use crate::ids::Dmid;
+use crate::memcached;
 use crate::metrics::Metrics;
 use crate::node_client::NodeClient;
 use crate::notices::{AwaitMonitorRound, RefreshCluster, WakeJobs};
 use crate::settings::Settings;
-use crate::store::Session;
+use crate::store::{Session, Store, StoreError, StoreResult};
 use actix::Recipient;
 use bstr::BStr;
 use slog::Logger;
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The surroundings of a job.
 pub struct JobContext {
@@ -42,6 +44,84 @@ pub struct JobContext {
     pub wake_jobs: Recipient<WakeJobs>,
     pub refresh_cluster: Recipient<RefreshCluster>,
     pub await_monitor_round: Recipient<AwaitMonitorRound>,
+}
+
+/// Whom jobs tell what concerns the whole tracker.
+#[derive(Clone)]
+pub struct Upward {
+    pub wake_jobs: Recipient<WakeJobs>,
+    pub refresh_cluster: Recipient<RefreshCluster>,
+    pub await_monitor_round: Recipient<AwaitMonitorRound>,
+}
+
+/// What all workers of a tracker share. Each opens its own context from it, in its own thread.
+#[derive(Clone)]
+pub struct SharedContext {
+    store: Store,
+    settings: Arc<Settings>,
+    view: ClusterView,
+    metrics: Metrics,
+    upward: Upward,
+    memcached: memcached::Servers,
+    copy_notices: CopyNotices,
+    copy_slots: CopySlots,
+    doubtful_copies: DoubtfulCopies,
+    fsck: FsckShared,
+    pub pace: Pace,
+}
+
+impl SharedContext {
+    pub fn new(
+        store: Store,
+        settings: Arc<Settings>,
+        view: ClusterView,
+        metrics: Metrics,
+        upward: Upward,
+        log: Logger,
+    ) -> Self {
+        let jobs = &settings.jobs;
+        let pause = Duration::from_millis(settings.memcached.pause_after_failure_ms);
+        Self {
+            memcached: memcached::Servers::new(pause, log),
+            copy_notices: CopyNotices::default(),
+            copy_slots: CopySlots::new(jobs.copies_in_flight_per_device, jobs.copies_in_flight_per_host),
+            doubtful_copies: DoubtfulCopies::default(),
+            fsck: FsckShared::default(),
+            pace: Pace::new(jobs),
+            store,
+            settings,
+            view,
+            metrics,
+            upward,
+        }
+    }
+
+    /// A context for the current thread.
+    ///
+    /// # Errors
+    /// The database cannot be reached, or an extension cannot be switched on.
+    pub fn open(&self, log: &Logger) -> StoreResult<JobContext> {
+        let Upward { wake_jobs, refresh_cluster, await_monitor_round } = self.upward.clone();
+        Ok(JobContext {
+            session: self.store.session()?,
+            nodes: NodeClient::new(&self.settings.storage, log.clone()),
+            view: self.view.clone(),
+            settings: self.settings.clone(),
+            metrics: self.metrics.clone(),
+            log: log.clone(),
+            extensions: Extensions::enable(&self.settings.extensions).map_err(StoreError::Other)?,
+            copy_notices: self.copy_notices.clone(),
+            copy_slots: self.copy_slots.clone(),
+            doubtful_copies: self.doubtful_copies.clone(),
+            fsck: self.fsck.clone(),
+            path_cache: PathCache::new(self.memcached.clone(), self.settings.clone(), self.metrics.clone()),
+            pace: self.pace.clone(),
+            chance: RefCell::new(new_chance()),
+            wake_jobs,
+            refresh_cluster,
+            await_monitor_round,
+        })
+    }
 }
 
 impl JobContext {

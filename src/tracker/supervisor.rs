@@ -10,24 +10,15 @@ use super::monitor::{Monitor, MonitorJustRan};
 use super::pool::{Drain, GetReport, PoolConfig, PoolReport, Roster, SetDesired, WORKERS_MAX, WorkerPool};
 use super::query_worker::{OpenContext, QueryWorker};
 use super::seat::{Heartbeat, Retire, Seat};
-use crate::clock::new_chance;
 use crate::cluster::ClusterView;
 use crate::job_kind::JobKind;
-use crate::jobs::context::JobContext;
-use crate::jobs::copy_notices::CopyNotices;
-use crate::jobs::copy_slots::CopySlots;
-use crate::jobs::doubtful_copies::DoubtfulCopies;
-use crate::jobs::extensions::Extensions;
-use crate::jobs::fsck::FsckShared;
+use crate::jobs::context::{SharedContext, Upward};
 use crate::jobs::pace::Pace;
-use crate::jobs::path_cache::PathCache;
 use crate::logging::watch::WatchBus;
-use crate::memcached;
 use crate::metrics::Metrics;
-use crate::node_client::NodeClient;
 use crate::notices::{AwaitMonitorRound, RefreshCluster, WakeJobs};
 use crate::settings::Settings;
-use crate::store::{Backend, Store, StoreError};
+use crate::store::{Backend, Store};
 use actix::dev::ToEnvelope;
 use actix::{
     Actor, Addr, Arbiter, AsyncContext, Context, Handler, MailboxError, Message, MessageResult, Recipient,
@@ -35,7 +26,6 @@ use actix::{
 };
 use futures::future::BoxFuture;
 use slog::{Logger, o};
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +65,6 @@ pub struct Supervisor {
     monitor: Option<Roster<Monitor>>,
     job_master: Option<Roster<JobMaster>>,
     listener: Option<Addr<ClientListener>>,
-    pace: Pace,
     listener_arbiter: Arbiter,
     monitor_has_run: bool,
     stopping: bool,
@@ -84,7 +73,6 @@ pub struct Supervisor {
 impl Supervisor {
     pub fn new(config: SupervisorConfig) -> Self {
         Self {
-            pace: Pace::new(&config.settings.jobs),
             config,
             pools: BTreeMap::new(),
             monitor: None,
@@ -162,7 +150,9 @@ impl Supervisor {
     }
 
     fn start_children(&mut self, ctx: &mut Context<Self>) {
-        let open = self.context_opener(ctx);
+        let shared = self.shared_context(ctx);
+        let pace = shared.pace.clone();
+        let open: OpenContext = Arc::new(move |log: &Logger| shared.open(log));
         let (store, settings, view) =
             (self.config.store.clone(), self.config.settings.clone(), self.config.view.clone());
         let (metrics, log) = (self.config.metrics.clone(), self.config.log.clone());
@@ -206,48 +196,22 @@ impl Supervisor {
             JobWorker::<DeleteWork>::new(seat, open.clone(), job_master.clone(), log)
         });
 
-        self.start_listener(workers, ctx);
+        self.start_listener(workers, pace, ctx);
         self.set_desired(JobKind::Monitor, 1);
     }
 
-    /// Opens what a worker needs, inside its own thread.
-    fn context_opener(&self, ctx: &mut Context<Self>) -> OpenContext {
-        let (store, settings) = (self.config.store.clone(), self.config.settings.clone());
-        let (view, metrics) = (self.config.view.clone(), self.config.metrics.clone());
-        let (copy_notices, doubtful_copies) = (CopyNotices::default(), DoubtfulCopies::default());
-        let pace = self.pace.clone();
-        let fsck = FsckShared::default();
-        let copy_slots =
-            CopySlots::new(settings.jobs.copies_in_flight_per_device, settings.jobs.copies_in_flight_per_host);
-        let pause = Duration::from_millis(settings.memcached.pause_after_failure_ms);
-        let memcached = memcached::Servers::new(pause, self.config.log.clone());
-        let wake_jobs: Recipient<WakeJobs> = ctx.address().recipient();
-        let refresh_cluster: Recipient<RefreshCluster> = ctx.address().recipient();
-        let await_monitor_round: Recipient<AwaitMonitorRound> = ctx.address().recipient();
-        Arc::new(move |log: &Logger| {
-            Ok(JobContext {
-                session: store.session()?,
-                nodes: NodeClient::new(&settings.storage, log.clone()),
-                view: view.clone(),
-                settings: settings.clone(),
-                metrics: metrics.clone(),
-                log: log.clone(),
-                extensions: Extensions::enable(&settings.extensions).map_err(StoreError::Other)?,
-                copy_notices: copy_notices.clone(),
-                copy_slots: copy_slots.clone(),
-                doubtful_copies: doubtful_copies.clone(),
-                fsck: fsck.clone(),
-                path_cache: PathCache::new(memcached.clone(), settings.clone(), metrics.clone()),
-                pace: pace.clone(),
-                chance: RefCell::new(new_chance()),
-                wake_jobs: wake_jobs.clone(),
-                refresh_cluster: refresh_cluster.clone(),
-                await_monitor_round: await_monitor_round.clone(),
-            })
-        })
+    /// What the workers share.
+    fn shared_context(&self, ctx: &mut Context<Self>) -> SharedContext {
+        let SupervisorConfig { store, settings, view, metrics, log, .. } = &self.config;
+        let upward = Upward {
+            wake_jobs: ctx.address().recipient(),
+            refresh_cluster: ctx.address().recipient(),
+            await_monitor_round: ctx.address().recipient(),
+        };
+        SharedContext::new(store.clone(), settings.clone(), view.clone(), metrics.clone(), upward, log.clone())
     }
 
-    fn start_listener(&mut self, workers: Roster<QueryWorker>, ctx: &mut Context<Self>) {
+    fn start_listener(&mut self, workers: Roster<QueryWorker>, pace: Pace, ctx: &mut Context<Self>) {
         let config = ListenerConfig {
             sockets: std::mem::take(&mut self.config.sockets),
             limits: self.config.settings.limits.clone(),
@@ -257,7 +221,7 @@ impl Supervisor {
             view: self.config.view.clone(),
             log: self.config.log.new(o!("part" => "listener")),
             watch_bus: self.config.watch_bus.clone(),
-            pace: self.pace.clone(),
+            pace,
         };
         let listener =
             ClientListener::start_in_arbiter(&self.listener_arbiter.handle(), move |_ctx| ClientListener::new(config));

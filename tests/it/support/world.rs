@@ -3,27 +3,17 @@
 use super::cluster::{Node, http_put};
 use super::database::{Database, Kind};
 use actix::{Actor, Context, Handler, ResponseFuture};
-use mogilefs::clock::new_chance;
 use mogilefs::cluster::domain::{Class, Domain};
 use mogilefs::cluster::fixture::{Fixture, host_mut};
 use mogilefs::cluster::{ClusterSnapshot, ClusterView};
 use mogilefs::ids::Dmid;
-use mogilefs::jobs::context::JobContext;
-use mogilefs::jobs::copy_notices::CopyNotices;
-use mogilefs::jobs::copy_slots::CopySlots;
-use mogilefs::jobs::doubtful_copies::DoubtfulCopies;
-use mogilefs::jobs::extensions::Extensions;
-use mogilefs::jobs::path_cache::PathCache;
+use mogilefs::jobs::context::{JobContext, SharedContext, Upward};
 use mogilefs::logging;
-use mogilefs::memcached::Servers;
 use mogilefs::metrics::Metrics;
-use mogilefs::node_client::NodeClient;
 use mogilefs::notices::{AwaitMonitorRound, RefreshCluster, WakeJobs};
 use mogilefs::settings::Settings;
 use mogilefs::store::Store;
-use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Duration;
 
 pub const FID: i64 = 77;
 pub const CONTENT: &[u8] = b"some bytes";
@@ -116,27 +106,18 @@ impl World {
         self.view.publish(snapshot);
     }
 
+    /// A worker of a tracker of its own.
     pub fn context(&self) -> JobContext {
         let (nobody, log) = (Nobody.start(), logging::discard());
-        let settings = Arc::new(self.settings.clone());
-        let servers = Servers::new(Duration::from_secs(1), log.clone());
-        JobContext {
-            session: Store::open(&settings.database, log.clone()).expect("open").session().expect("a session"),
-            nodes: NodeClient::new(&settings.storage, log.clone()),
-            view: self.view.clone(),
-            metrics: Metrics::default(),
-            log,
-            extensions: Extensions::default(),
-            copy_notices: CopyNotices::default(),
-            copy_slots: CopySlots::new(8, 8),
-            doubtful_copies: DoubtfulCopies::default(),
-            path_cache: PathCache::new(servers, settings.clone(), Metrics::default()),
-            settings,
-            chance: RefCell::new(new_chance()),
+        let upward = Upward {
             wake_jobs: nobody.clone().recipient(),
             refresh_cluster: nobody.clone().recipient(),
             await_monitor_round: nobody.recipient(),
-        }
+        };
+        let settings = Arc::new(self.settings.clone());
+        let store = Store::open(&settings.database, log.clone()).expect("open");
+        let shared = SharedContext::new(store, settings, self.view.clone(), Metrics::default(), upward, log.clone());
+        shared.open(&log).expect("a context")
     }
 }
 
