@@ -38,6 +38,7 @@ pub struct TrackerSettings {
     pub query_workers: usize,
     pub replicate_workers: usize,
     pub delete_workers: usize,
+    pub reaper_workers: usize,
     pub job_master: bool,
     pub default_mindevcount: i64,
 }
@@ -101,6 +102,9 @@ pub struct JobSettings {
     pub rebalance_ignore_missing: bool,
     pub tempfile_max_age_secs: i64,
     pub tempfile_interval_ms: u64,
+    pub reaper_grace_ms: u64,
+    pub reaper_keep_last_copies: bool,
+    pub reaper_deferred_rows_max: i64,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -217,6 +221,9 @@ impl Settings {
             if value == 0 {
                 return Err(SettingsError(format!("setting {key} must be at least 1")));
             }
+        }
+        if self.jobs.reaper_deferred_rows_max < 1 {
+            return Err(SettingsError("setting jobs.reaper_deferred_rows_max must be at least 1".to_owned()));
         }
         if !(1..=255).contains(&self.tracker.default_mindevcount) {
             return Err(SettingsError("setting tracker.default_mindevcount must be between 1 and 255".to_owned()));

@@ -14,5 +14,6 @@ pub mod hostname;
 pub mod monitor;
 pub mod path_cache;
 pub mod query;
+pub mod reaper;
 pub mod rebalance;
 pub mod replicate;

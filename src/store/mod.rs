@@ -33,6 +33,7 @@ pub mod fsck_log;
 pub mod hosts;
 pub mod metadata;
 pub mod queues;
+pub mod reaping;
 pub mod server_settings;
 pub mod tempfiles;
 

@@ -52,9 +52,9 @@ pub(super) trait Work: Unpin + 'static {
 /// What the rounds of a worker need.
 #[derive(Clone)]
 pub(super) struct Hands {
-    context: Rc<JobContext>,
+    pub(super) context: Rc<JobContext>,
     master: Roster<JobMaster>,
-    retire: watch::Receiver<bool>,
+    pub(super) retire: watch::Receiver<bool>,
 }
 
 /// Rows that share nothing, side by side to the end of each; the first error.

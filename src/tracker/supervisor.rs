@@ -9,6 +9,7 @@ use super::listener::{ClientListener, ListenerConfig, StopListening};
 use super::monitor::{Monitor, MonitorJustRan};
 use super::pool::{Drain, GetReport, PoolConfig, PoolReport, Roster, SetDesired, WORKERS_MAX, WorkerPool};
 use super::query_worker::{OpenContext, QueryWorker};
+use super::reaper::ReaperWork;
 use super::seat::{Heartbeat, Retire, Seat};
 use crate::clock::new_chance;
 use crate::cluster::ClusterView;
@@ -105,7 +106,8 @@ impl Supervisor {
             },
             JobKind::Replicate if tracker.job_master => tracker.replicate_workers,
             JobKind::Delete if tracker.job_master => tracker.delete_workers,
-            JobKind::Replicate | JobKind::Delete | JobKind::Fsck | JobKind::Reaper => 0,
+            JobKind::Reaper => tracker.reaper_workers,
+            JobKind::Replicate | JobKind::Delete | JobKind::Fsck => 0,
         }
     }
 
@@ -188,6 +190,11 @@ impl Supervisor {
         self.start_pool(JobKind::Replicate, move |seat: Seat| {
             let log = seat.logger(&replicate_log);
             JobWorker::<ReplicateWork>::new(seat, replicate_open.clone(), replicate_master.clone(), log)
+        });
+        let (reaper_open, reaper_log, reaper_master) = (open.clone(), log.clone(), job_master.clone());
+        self.start_pool(JobKind::Reaper, move |seat: Seat| {
+            let log = seat.logger(&reaper_log);
+            JobWorker::<ReaperWork>::new(seat, reaper_open.clone(), reaper_master.clone(), log)
         });
         self.start_pool(JobKind::Delete, move |seat: Seat| {
             let log = seat.logger(&log);
@@ -405,7 +412,7 @@ impl Handler<StopTracker> for Supervisor {
                 let _mailbox = closed.await;
             }
         });
-        let jobs = [drain(JobKind::Replicate), drain(JobKind::Delete)];
+        let jobs = [drain(JobKind::Replicate), drain(JobKind::Delete), drain(JobKind::Reaper)];
         let jobs: BoxFuture<'static, ()> = Box::pin(async move {
             futures::future::join_all(jobs).await;
         });
