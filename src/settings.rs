@@ -102,6 +102,7 @@ pub struct JobSettings {
     pub rebalance_ignore_missing: bool,
     pub tempfile_max_age_secs: i64,
     pub tempfile_interval_ms: u64,
+    pub old_delete_queue_pause_max_ms: u64,
     pub reaper_grace_ms: u64,
     pub reaper_keep_last_copies: bool,
     pub reaper_deferred_rows_max: i64,
@@ -216,6 +217,7 @@ impl Settings {
             ("monitor.db_interval_ms", self.monitor.db_interval_ms),
             ("monitor.round_interval_ms", self.monitor.round_interval_ms),
             ("jobs.poll_interval_ms", self.jobs.poll_interval_ms),
+            ("jobs.old_delete_queue_pause_max_ms", self.jobs.old_delete_queue_pause_max_ms),
             ("node.usage_interval_ms", self.node.usage_interval_ms),
         ] {
             if value == 0 {

@@ -295,6 +295,8 @@ on_every_database!(
     c73_c74_reschedule,
     c75_c76_wake_all,
     c77_enqueue_deletion,
+    copies_of_fids_that_nobody_owns,
+    old_rows_move_over,
     reaping_queues_and_removes,
     reaping_leaves_devices_that_are_not_dead,
     reaping_is_all_or_nothing,
@@ -966,6 +968,44 @@ async fn c77_enqueue_deletion(f: &Fixture) {
     f.has("file_to_delete2 WHERE fid = 31 AND nexttry = 123 AND failcount = 4");
     assert!(f.done(|conn| queues::delete::finish(conn, Fid(31))).await);
     assert!(!f.done(|conn| queues::delete::finish(conn, Fid(31))).await);
+}
+
+/// J102: due rows of the old queues move to the new one, where a row that is there stays.
+async fn old_rows_move_over(f: &Fixture) {
+    assert!(!f.get(queues::old_delete::is_due));
+    let now = f.now();
+    f.sql(&format!(
+        "INSERT INTO file_to_delete_later (fid, delafter) VALUES (4, {}), (5, {}); \
+         INSERT INTO file_to_delete2 (fid, nexttry, failcount) VALUES (2, {}, 7)",
+        now - 1,
+        now + 5000,
+        now + 600
+    ))
+    .await;
+    assert!(f.get(queues::old_delete::is_due));
+    f.sql("INSERT INTO file_to_delete (fid) VALUES (1), (2), (3)").await;
+    assert_eq!(f.done(|conn| queues::old_delete::move_over(conn, 2)).await, 3);
+    assert!(f.get(queues::old_delete::is_due));
+    assert_eq!(f.done(|conn| queues::old_delete::move_over(conn, 2)).await, 1);
+    assert!(!f.get(queues::old_delete::is_due));
+    f.has_not("file_to_delete");
+    f.has("file_to_delete_later WHERE fid = 5");
+    assert_eq!(f.count("file_to_delete_later"), 1);
+    f.has(&format!("file_to_delete2 WHERE fid = 2 AND failcount = 7 AND nexttry = {}", now + 600));
+    assert_eq!(
+        f.count(&format!("file_to_delete2 WHERE fid IN (1, 3, 4) AND nexttry BETWEEN {now} AND {}", now + 5)),
+        3
+    );
+}
+
+/// W14: a fid with or without copies, owned by a key or not.
+async fn copies_of_fids_that_nobody_owns(f: &Fixture) {
+    f.file(1, "a").await;
+    f.file(2, "b").await;
+    f.sql("INSERT INTO file_on (fid, devid) VALUES (1, 7), (3, 9), (3, 7)").await;
+    let devids = |fid| f.get(|conn| file_on::devids_unless_owned(conn, Fid(fid)));
+    assert_eq!([1, 2].map(devids), [None, None]);
+    assert_eq!((devids(3), devids(4)), (Some(vec![DevId(7), DevId(9)]), Some(Vec::new())));
 }
 
 /// Devices 1 and 3 are dead, 2 is alive, 4 is down; 9 is unknown.

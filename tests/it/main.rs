@@ -9,6 +9,7 @@ mod admin;
 mod bad_input;
 mod conformance;
 mod defects;
+mod deletion;
 mod explain;
 mod extensions;
 mod maintenance;
