@@ -177,7 +177,11 @@ fn rows_per_second() {
     let database = sqlite();
     let cluster = about_to_die(&database, &["jobs.reaper_deferred_rows_max=1000000"], ROWS);
     set_state(&cluster, 1, "dead");
-    wait_until_reaped(&database, 1);
+    // Perhaps more than the usual patience.
+    while locations(&database, 1) > 0 {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    println!("{:.4} ms of the tracker's processor time per row", cluster.tracker.process.cpu_ms() / ROWS as f64);
     println!("{} rows/s", cluster.tracker.process.logged("reaped a dead device", "rows_per_s"));
     assert_eq!(database.count("file_to_replicate", "1 = 1"), ROWS);
     assert_eq!(locations(&database, 2), ROWS);

@@ -61,7 +61,8 @@ impl Reaper {
             }
             Ok(StepEnd::PassDone) => {
                 tell_end(ctx, devid, &pass, now);
-                self.schedule.end_pass(devid, pass.removed > 0, now);
+                let pause = self.schedule.end_pass(devid, pass.removed > 0, now);
+                slog::debug!(ctx.log, "looked through a dead device"; "devid" => devid, "again_in_s" => pause.as_secs());
             }
             Ok(StepEnd::NotDead) => {
                 slog::info!(ctx.log, "device is not dead any more; it keeps its locations"; "devid" => devid,
