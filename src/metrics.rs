@@ -58,6 +58,8 @@ pub struct Metrics {
     pub copied_last_minute: Gauge,
     /// Copies removed from nodes.
     pub copies_deleted: Counter,
+    /// Locations on dead devices that were taken out of the database.
+    pub locations_reaped: Counter,
     /// `memcache_hits`: paths found in memcached.
     pub memcache_hits: Counter,
     /// `memcache_misses`: paths not found there, or not asked for because the server failed a while ago.

@@ -39,6 +39,7 @@ pub struct TrackerSettings {
     pub replicate_workers: usize,
     pub delete_workers: usize,
     pub fsck_workers: usize,
+    pub reaper_workers: usize,
     pub job_master: bool,
     pub default_mindevcount: i64,
 }
@@ -112,6 +113,10 @@ pub struct JobSettings {
     pub give_way_to_clients: bool,
     pub give_way_floor_percent: u32,
     pub worker_nice: i32,
+    pub old_delete_queue_pause_max_ms: u64,
+    pub reaper_grace_ms: u64,
+    pub reaper_keep_last_copies: bool,
+    pub reaper_deferred_rows_max: i64,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -228,11 +233,15 @@ impl Settings {
             ("monitor.db_interval_ms", self.monitor.db_interval_ms),
             ("monitor.round_interval_ms", self.monitor.round_interval_ms),
             ("jobs.poll_interval_ms", self.jobs.poll_interval_ms),
+            ("jobs.old_delete_queue_pause_max_ms", self.jobs.old_delete_queue_pause_max_ms),
             ("node.usage_interval_ms", self.node.usage_interval_ms),
         ] {
             if value == 0 {
                 return Err(SettingsError(format!("setting {key} must be at least 1")));
             }
+        }
+        if self.jobs.reaper_deferred_rows_max < 1 {
+            return Err(SettingsError("setting jobs.reaper_deferred_rows_max must be at least 1".to_owned()));
         }
         if !(1..=255).contains(&self.tracker.default_mindevcount) {
             return Err(SettingsError("setting tracker.default_mindevcount must be between 1 and 255".to_owned()));

@@ -19,10 +19,12 @@ use mogilefs::store::devices::DeviceUsage;
 use mogilefs::store::files::{CloseOutcome, CloseUpload, RenameOutcome};
 use mogilefs::store::hosts::HostChanges;
 use mogilefs::store::queues::PARKED;
+use mogilefs::store::reaping::{Page, Position, Reaped};
 use mogilefs::store::tempfiles::NewTempfile;
 use mogilefs::store::{
     Backend, DeleteOutcome, Session, SetupOutcome, Store, StoreConnection, StoreError, StoreResult, checksums, classes,
-    db_unixtime, deleted_files, devices, domains, file_on, files, fsck_log, hosts, queues, server_settings, tempfiles,
+    db_unixtime, deleted_files, devices, domains, file_on, files, fsck_log, hosts, queues, reaping, server_settings,
+    tempfiles,
 };
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -293,6 +295,12 @@ on_every_database!(
     c73_c74_reschedule,
     c75_c76_wake_all,
     c77_enqueue_deletion,
+    copies_of_fids_that_nobody_owns,
+    old_rows_move_over,
+    reaping_queues_and_removes,
+    reaping_leaves_devices_that_are_not_dead,
+    reaping_is_all_or_nothing,
+    pages_of_a_device,
     todo_rows,
     todo_claims_are_of_one_kind,
     set_class_enqueues,
@@ -960,6 +968,143 @@ async fn c77_enqueue_deletion(f: &Fixture) {
     f.has("file_to_delete2 WHERE fid = 31 AND nexttry = 123 AND failcount = 4");
     assert!(f.done(|conn| queues::delete::finish(conn, Fid(31))).await);
     assert!(!f.done(|conn| queues::delete::finish(conn, Fid(31))).await);
+}
+
+/// J102: due rows of the old queues move to the new one, where a row that is there stays.
+async fn old_rows_move_over(f: &Fixture) {
+    assert!(!f.get(queues::old_delete::is_due));
+    let now = f.now();
+    f.sql(&format!(
+        "INSERT INTO file_to_delete_later (fid, delafter) VALUES (4, {}), (5, {}); \
+         INSERT INTO file_to_delete2 (fid, nexttry, failcount) VALUES (2, {}, 7)",
+        now - 1,
+        now + 5000,
+        now + 600
+    ))
+    .await;
+    assert!(f.get(queues::old_delete::is_due));
+    f.sql("INSERT INTO file_to_delete (fid) VALUES (1), (2), (3)").await;
+    assert_eq!(f.done(|conn| queues::old_delete::move_over(conn, 2)).await, 3);
+    assert!(f.get(queues::old_delete::is_due));
+    assert_eq!(f.done(|conn| queues::old_delete::move_over(conn, 2)).await, 1);
+    assert!(!f.get(queues::old_delete::is_due));
+    f.has_not("file_to_delete");
+    f.has("file_to_delete_later WHERE fid = 5");
+    assert_eq!(f.count("file_to_delete_later"), 1);
+    f.has(&format!("file_to_delete2 WHERE fid = 2 AND failcount = 7 AND nexttry = {}", now + 600));
+    assert_eq!(
+        f.count(&format!("file_to_delete2 WHERE fid IN (1, 3, 4) AND nexttry BETWEEN {now} AND {}", now + 5)),
+        3
+    );
+}
+
+/// W14: a fid with or without copies, owned by a key or not.
+async fn copies_of_fids_that_nobody_owns(f: &Fixture) {
+    f.file(1, "a").await;
+    f.file(2, "b").await;
+    f.sql("INSERT INTO file_on (fid, devid) VALUES (1, 7), (3, 9), (3, 7)").await;
+    let devids = |fid| f.get(|conn| file_on::devids_unless_owned(conn, Fid(fid)));
+    assert_eq!([1, 2].map(devids), [None, None]);
+    assert_eq!((devids(3), devids(4)), (Some(vec![DevId(7), DevId(9)]), Some(Vec::new())));
+}
+
+/// Devices 1 and 3 are dead, 2 is alive, 4 is down; 9 is unknown.
+async fn some_dead_devices(f: &Fixture) {
+    f.sql(
+        "INSERT INTO device (devid, hostid, status) VALUES (1, 1, 'dead'), (2, 1, 'alive'), (3, 1, 'dead'), (4, 1, 'down'); \
+         INSERT INTO file_on (fid, devid) VALUES \
+         (10, 1), (10, 2), (11, 1), (12, 1), (12, 3), (13, 1), (13, 9), (14, 1), (14, 2), (15, 1), (15, 4), (16, 1), (16, 2)",
+    )
+    .await;
+}
+
+fn fids(fids: impl IntoIterator<Item = i64>) -> Vec<Fid> {
+    fids.into_iter().map(Fid).collect()
+}
+
+/// J105, J109, J114: files are queued as `queues::replicate::enqueue` does it, their locations are gone, the count of
+/// copies is not touched. Last known copies stay, if so wanted.
+async fn reaping_queues_and_removes(f: &Fixture) {
+    some_dead_devices(f).await;
+    let now = f.now();
+    f.file(10, "k").await;
+    f.sql(&format!(
+        "UPDATE file SET devcount = 2; INSERT INTO file_to_replicate (fid, nexttry, failcount) \
+         VALUES (14, {PARKED}, 9), (15, {}, 3), (16, 0, 1)",
+        now + 5000
+    ))
+    .await;
+    let reaped = f.done(|conn| reaping::reap(conn, DevId(1), &fids(10..=16), true)).await;
+    assert_eq!(reaped, Reaped::Dead { removed: 4, kept: fids([11, 12, 13]) });
+    assert_eq!(f.count("file_on WHERE devid = 1"), 3);
+    assert_eq!(f.count("file_on"), 9, "nothing of other devices");
+    f.has("file WHERE fid = 10 AND devcount = 2");
+    let soon = format!("nexttry BETWEEN {} AND {}", now + 1, now + 4);
+    f.has(&format!("file_to_replicate WHERE fid = 10 AND failcount = 0 AND {soon}"));
+    f.has(&format!("file_to_replicate WHERE fid = 14 AND failcount = 0 AND {soon}"));
+    f.has(&format!("file_to_replicate WHERE fid = 15 AND failcount = 3 AND {soon}"));
+    f.has("file_to_replicate WHERE fid = 16 AND failcount = 1 AND nexttry = 0");
+    assert_eq!(f.count("file_to_replicate"), 4, "what stays is not queued");
+    // As the reference does it.
+    let reaped = f.done(|conn| reaping::reap(conn, DevId(1), &fids([11, 12, 13]), false)).await;
+    assert_eq!(reaped, Reaped::Dead { removed: 3, kept: Vec::new() });
+    f.has_not("file_on WHERE devid = 1");
+    assert_eq!(f.count("file_to_replicate"), 7);
+}
+
+/// J111, W19: what counts is the database. A device that is unknown, or of unknown status, is not dead.
+async fn reaping_leaves_devices_that_are_not_dead(f: &Fixture) {
+    some_dead_devices(f).await;
+    f.sql("INSERT INTO device (devid, hostid, status) VALUES (5, 1, NULL); INSERT INTO file_on (fid, devid) VALUES (10, 5)")
+        .await;
+    for devid in [2, 4, 5, 9] {
+        for keep_last_copies in [true, false] {
+            let reap = move |conn: &mut StoreConnection| {
+                reaping::reap(conn, DevId(devid), &fids([10, 13, 15]), keep_last_copies)
+            };
+            assert_eq!(f.done(reap).await, Reaped::NotDead, "{devid}");
+        }
+    }
+    assert_eq!(f.count("file_on"), 14);
+    f.has_not("file_to_replicate");
+}
+
+/// J109: a change that is broken off neither queues nor removes; a large one is as good as a small one.
+async fn reaping_is_all_or_nothing(f: &Fixture) {
+    f.sql("INSERT INTO device (devid, hostid, status) VALUES (1, 1, 'dead'), (2, 1, 'alive')").await;
+    let rows: Vec<String> = (1..=2500).map(|fid| format!("({fid}, 1), ({fid}, 2)")).collect();
+    f.sql(&format!("INSERT INTO file_on (fid, devid) VALUES {}", rows.join(", "))).await;
+    let broken_off: StoreResult<Reaped> = f
+        .write(|conn| {
+            reaping::reap(conn, DevId(1), &fids(1..=2500), true)?;
+            Err(StoreError::Other("broken off".to_owned()))
+        })
+        .await;
+    assert!(broken_off.is_err());
+    assert_eq!((f.count("file_on"), f.count("file_to_replicate")), (5000, 0));
+    let reaped = f.done(|conn| reaping::reap(conn, DevId(1), &fids(1..=2500), true)).await;
+    assert_eq!(reaped, Reaped::Dead { removed: 2500, kept: Vec::new() });
+    assert_eq!((f.count("file_on"), f.count("file_on WHERE devid = 2")), (2500, 2500));
+    assert_eq!(f.count("file_to_replicate"), 2500);
+}
+
+/// Every location of a device comes up once, whatever is removed on the way; others do not.
+async fn pages_of_a_device(f: &Fixture) {
+    f.sql("INSERT INTO file_on (fid, devid) VALUES (7, 1), (3, 1), (3, 2), (5, 1), (900000, 1), (1, 2), (4, 1)").await;
+    let page = |after, limit| f.get(|conn| reaping::page(conn, DevId(1), after, limit));
+    let (mut found, mut end) = (Vec::new(), Position::START);
+    for rows in [2, 2, 1] {
+        let Page { fids, end: next } = page(end, 2);
+        assert_eq!(fids.len(), rows);
+        assert!(next > end);
+        let gone = fids[0];
+        f.done(move |conn| file_on::remove(conn, gone, DevId(1))).await;
+        found.extend(fids);
+        end = next;
+    }
+    assert_eq!(page(end, 2), Page { fids: Vec::new(), end });
+    found.sort_unstable();
+    assert_eq!(found, fids([3, 4, 5, 7, 900_000]));
 }
 
 async fn todo_rows(f: &Fixture) {

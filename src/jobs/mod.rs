@@ -18,5 +18,6 @@ pub mod monitor;
 pub mod pace;
 pub mod path_cache;
 pub mod query;
+pub mod reaper;
 pub mod rebalance;
 pub mod replicate;

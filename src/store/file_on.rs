@@ -4,12 +4,25 @@ use super::connection::StoreConnection;
 use super::error::StoreResult;
 use super::schema::{file, file_on};
 use crate::ids::{DevId, Fid};
+use diesel::dsl::exists;
 use diesel::prelude::*;
 
 /// The devices that have a copy, by number.
 pub fn devids(conn: &mut StoreConnection, fid: Fid) -> StoreResult<Vec<DevId>> {
     let query = file_on::table.filter(file_on::fid.eq(fid)).select(file_on::devid).order(file_on::devid);
     Ok(each!(conn, c => query.load(c))?)
+}
+
+/// The devices that have a copy of a fid, by number; `None` if a key owns it. One round trip, unless there is no copy.
+pub fn devids_unless_owned(conn: &mut StoreConnection, fid: Fid) -> StoreResult<Option<Vec<DevId>>> {
+    let owned = || exists(file::table.filter(file::fid.eq(fid)));
+    let query = file_on::table.filter(file_on::fid.eq(fid)).select((file_on::devid, owned())).order(file_on::devid);
+    let rows: Vec<(DevId, bool)> = each!(&mut *conn, c => query.load(c))?;
+    let is_owned = match rows.first() {
+        Some(&(_, is_owned)) => is_owned,
+        None => each!(conn, c => diesel::select(owned()).get_result(c))?,
+    };
+    Ok((!is_owned).then(|| rows.into_iter().map(|(devid, _)| devid).collect()))
 }
 
 /// Adds a location; false if it was there already. Any other fault is an error (D5).

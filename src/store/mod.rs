@@ -37,6 +37,7 @@ pub mod fsck_run;
 pub mod hosts;
 pub mod metadata;
 pub mod queues;
+pub mod reaping;
 pub mod server_settings;
 mod tables;
 pub mod tempfiles;

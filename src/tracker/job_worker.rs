@@ -16,7 +16,7 @@ use crate::store::queues::delete::DeleteTodo;
 use crate::store::queues::replicate::ReplicateTodo;
 use crate::store::queues::todo::FsckTodo;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
-use futures::future::{LocalBoxFuture, join_all};
+use futures::future::{LocalBoxFuture, join, join_all};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use slog::Logger;
@@ -53,9 +53,9 @@ pub(super) trait Work: Unpin + 'static {
 /// What the rounds of a worker need.
 #[derive(Clone)]
 pub(super) struct Hands {
-    context: Rc<JobContext>,
+    pub(super) context: Rc<JobContext>,
     master: Roster<JobMaster>,
-    retire: watch::Receiver<bool>,
+    pub(super) retire: watch::Receiver<bool>,
 }
 
 /// Rows that share nothing, side by side to the end of each; the first error.
@@ -97,7 +97,8 @@ pub(super) struct DeleteWork;
 
 impl Work for DeleteWork {
     fn rounds(hands: Hands) -> LocalBoxFuture<'static, ()> {
-        work_rounds::<DeleteJob>(hands).boxed_local()
+        let old_queue = work_off_old_queue(hands.context.clone(), hands.retire.clone());
+        join(work_rounds::<DeleteJob>(hands), old_queue).map(|((), ())| ()).boxed_local()
     }
 
     fn upkeep(ctx: &JobContext) -> Option<(Duration, LocalBoxFuture<'_, StoreResult<()>>)> {
@@ -108,6 +109,24 @@ impl Work for DeleteWork {
             Ok(())
         };
         Some((Duration::from_millis(ctx.settings.jobs.tempfile_interval_ms), expire.boxed_local()))
+    }
+}
+
+/// Looks at the old queue of deletion, ever more rarely while it is empty.
+async fn work_off_old_queue(context: Rc<JobContext>, mut retire: watch::Receiver<bool>) {
+    const PAUSE_FIRST: Duration = Duration::from_secs(5);
+    let pause_max = Duration::from_millis(context.settings.jobs.old_delete_queue_pause_max_ms);
+    let mut pause = PAUSE_FIRST.min(pause_max);
+    loop {
+        match delete::move_old_queue(&context).await {
+            Ok(0) => {}
+            Ok(_moved) => pause = PAUSE_FIRST.min(pause_max),
+            Err(error) => slog::error!(context.log, "cannot work off the old queue of deletion"; "error" => %error),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(pause_max),
+            _ = retire.wait_for(|&retire| retire) => return,
+        }
     }
 }
 

@@ -22,6 +22,7 @@ pub mod monitor;
 pub mod output;
 pub mod pool;
 pub mod query_worker;
+mod reaper;
 pub mod recent;
 pub mod seat;
 pub mod start;

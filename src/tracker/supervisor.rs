@@ -9,6 +9,7 @@ use super::listener::{ClientListener, ListenerConfig, StopListening};
 use super::monitor::{Monitor, MonitorJustRan};
 use super::pool::{Drain, GetReport, PoolConfig, PoolReport, Roster, SetDesired, WORKERS_MAX, WorkerPool};
 use super::query_worker::{OpenContext, QueryWorker};
+use super::reaper::ReaperWork;
 use super::seat::{Heartbeat, Retire, Seat};
 use crate::cluster::ClusterView;
 use crate::job_kind::JobKind;
@@ -99,7 +100,8 @@ impl Supervisor {
             JobKind::Replicate if tracker.job_master => tracker.replicate_workers,
             JobKind::Delete if tracker.job_master => tracker.delete_workers,
             JobKind::Fsck if tracker.job_master => tracker.fsck_workers,
-            JobKind::Replicate | JobKind::Delete | JobKind::Fsck | JobKind::Reaper => 0,
+            JobKind::Reaper => tracker.reaper_workers,
+            JobKind::Replicate | JobKind::Delete | JobKind::Fsck => 0,
         }
     }
 
@@ -190,6 +192,11 @@ impl Supervisor {
         self.start_pool(JobKind::Fsck, move |seat: Seat| {
             let log = seat.logger(&fsck_log);
             JobWorker::<FsckWork>::new(seat, fsck_open.clone(), fsck_master.clone(), log)
+        });
+        let (reaper_open, reaper_log, reaper_master) = (open.clone(), log.clone(), job_master.clone());
+        self.start_pool(JobKind::Reaper, move |seat: Seat| {
+            let log = seat.logger(&reaper_log);
+            JobWorker::<ReaperWork>::new(seat, reaper_open.clone(), reaper_master.clone(), log)
         });
         self.start_pool(JobKind::Delete, move |seat: Seat| {
             let log = seat.logger(&log);
@@ -389,7 +396,7 @@ impl Handler<StopTracker> for Supervisor {
                 let _mailbox = closed.await;
             }
         });
-        let jobs = [drain(JobKind::Replicate), drain(JobKind::Fsck), drain(JobKind::Delete)];
+        let jobs = [JobKind::Replicate, JobKind::Fsck, JobKind::Delete, JobKind::Reaper].map(drain);
         let jobs: BoxFuture<'static, ()> = Box::pin(async move {
             futures::future::join_all(jobs).await;
         });

@@ -7,7 +7,7 @@ use crate::ids::{DevId, Fid};
 use crate::jobs::backoff::{self, DeleteObstacle};
 use crate::jobs::context::JobContext;
 use crate::store::queues::delete::DeleteTodo;
-use crate::store::{StoreResult, checksums, deleted_files, file_on, files, queues, tempfiles};
+use crate::store::{StoreResult, checksums, deleted_files, file_on, queues, tempfiles};
 use std::time::Duration;
 
 /// How long to wait for the lock of a file.
@@ -42,12 +42,11 @@ pub async fn run(ctx: &JobContext, todo: &DeleteTodo) -> StoreResult<DeleteOutco
 
 async fn delete_copies(ctx: &JobContext, todo: &DeleteTodo) -> StoreResult<DeleteOutcome> {
     let fid = todo.fid;
-    if ctx.session.read(|conn| files::find_by_fid(conn, fid))?.is_some() {
+    let Some(devids) = ctx.session.read(|conn| file_on::devids_unless_owned(conn, fid))? else {
         slog::warn!(ctx.log, "a file that is to be deleted is alive; left alone"; "fid" => fid);
         ctx.session.write(move |conn| queues::delete::finish(conn, fid)).await?;
         return Ok(DeleteOutcome::Alive);
-    }
-    let devids = ctx.session.read(|conn| file_on::devids(conn, fid))?;
+    };
     let snapshot = ctx.view.load_full();
     let cluster = &*snapshot;
     let attempts = devids.iter().map(|&devid| async move { (devid, delete_copy(ctx, cluster, todo, devid).await) });

@@ -2,6 +2,7 @@
 //! `nexttry` ahead, so the work of a tracker that died comes up again.
 
 pub mod delete;
+pub mod old_delete;
 pub mod replicate;
 pub mod todo;
 

@@ -33,11 +33,10 @@ pub struct ReplicateRow {
     pub flags: i64,
 }
 
-/// One statement for a row that is there and one that is not: the sooner time wins, and a parked row starts anew.
+/// One statement for rows that are there and rows that are not: the sooner time wins, and a parked row starts anew.
 /// `failcount` stands first because MySQL assigns from left to right.
 macro_rules! enqueue_at {
-    ($conn:expr, $fid:expr, $when:expr) => {{
-        let row = (file_to_replicate::fid.eq($fid), file_to_replicate::nexttry.eq($when));
+    ($conn:expr, $rows:expr, $when:expr) => {{
         let sooner = (
             file_to_replicate::failcount.eq(case_when(
                 file_to_replicate::nexttry.eq(Int(PARKED)),
@@ -47,7 +46,7 @@ macro_rules! enqueue_at {
             file_to_replicate::nexttry
                 .eq(case_when(file_to_replicate::nexttry.gt($when), $when).otherwise(file_to_replicate::nexttry)),
         );
-        upsert!($conn, file_to_replicate::table, row, file_to_replicate::fid, sooner)?;
+        upsert!($conn, file_to_replicate::table, $rows, file_to_replicate::fid, sooner)?;
     }};
 }
 
@@ -55,9 +54,25 @@ macro_rules! enqueue_at {
 /// sooner time (C66); a parked one starts anew.
 pub fn enqueue(conn: &mut StoreConnection, fid: Fid, in_secs: i64) -> StoreResult<()> {
     if in_secs > 0 {
-        enqueue_at!(conn, fid, NowPlus(in_secs));
+        let row = (file_to_replicate::fid.eq(fid), file_to_replicate::nexttry.eq(NowPlus(in_secs)));
+        enqueue_at!(conn, row, NowPlus(in_secs));
     } else {
-        enqueue_at!(conn, fid, Int(0).into_sql::<AnyInt>());
+        let row = (file_to_replicate::fid.eq(fid), file_to_replicate::nexttry.eq(Int(0)));
+        enqueue_at!(conn, row, Int(0).into_sql::<AnyInt>());
+    }
+    Ok(())
+}
+
+/// Rows of one statement: all databases take so many parameters.
+const ROWS_PER_STATEMENT: usize = 1000;
+
+/// Does for many files what [`enqueue`] does for one, in at least one second.
+pub(in crate::store) fn enqueue_all(conn: &mut StoreConnection, fids: &[Fid], in_secs: i64) -> StoreResult<()> {
+    let when = NowPlus(in_secs.max(1));
+    for fids in fids.chunks(ROWS_PER_STATEMENT) {
+        let row = |fid: &Fid| (file_to_replicate::fid.eq(*fid), file_to_replicate::nexttry.eq(when));
+        let rows: Vec<_> = fids.iter().map(row).collect();
+        enqueue_at!(&mut *conn, &rows, when);
     }
     Ok(())
 }

@@ -21,6 +21,8 @@ pub enum Manners {
     LiesAboutLength,
     /// Downloads stop in the middle until the manners change; then they break off.
     HoldsDownload,
+    /// Deletes are answered 500 and not done.
+    RefusesDeletes,
 }
 
 /// The server; it stops with the test.
@@ -140,6 +142,7 @@ impl Shared {
         match method.as_str() {
             "PUT" => self.put(&mut reader, path, length, manners),
             "GET" | "HEAD" => self.get(reader.get_mut(), &path, method == "HEAD", manners),
+            "DELETE" if manners == Manners::RefusesDeletes => answer(reader.get_mut(), 500, b""),
             "DELETE" => {
                 let status = if self.files.lock().expect("lock").remove(&path).is_some() { 204 } else { 404 };
                 answer(reader.get_mut(), status, b"")

@@ -117,6 +117,15 @@ impl Process {
         self.child.wait().expect("wait").code()
     }
 
+    /// Processor time used so far in ms, from /proc, where the clock ticks 100 times a second.
+    pub fn cpu_ms(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("process lives");
+        let (_, fields) = stat.rsplit_once(')').expect("a name in brackets");
+        let ticks: f64 =
+            fields.split_whitespace().skip(11).take(2).map(|text| text.parse::<f64>().expect("a number")).sum();
+        ticks * 10.0
+    }
+
     /// Resident memory in KiB, from /proc.
     pub fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("process lives");

@@ -1,0 +1,155 @@
+//! The reaper at work: a step for the device whose turn it is, in batches with a rest after each.
+
+use super::limits::{Limits, STEP_PAUSE};
+use super::schedule::{Pass, Schedule};
+use crate::cluster::ClusterSnapshot;
+use crate::ids::DevId;
+use crate::jobs::context::JobContext;
+use crate::store::reaping::{self, Reaped};
+use crate::store::{StoreResult, queues};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// Excludes other reapers, those of 2.73 among them (J113).
+const LOCK: &str = "mgfs:reaper";
+/// Rows of one transaction: on SQLite, other writes wait for it.
+const BATCH_ROWS: i64 = 1000;
+/// A step gives the lock back after so long, for other trackers and for an order to retire.
+const STEP_MAX: Duration = Duration::from_secs(1);
+/// How often the snapshot is looked at for devices that died: no query, so more often than the 5 s of jobs.md 9.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// How often a pass says in the log how far it is.
+const TELL_PAUSE: Duration = Duration::from_secs(10);
+
+/// What a reaper remembers of the dead devices.
+pub struct Reaper {
+    schedule: Schedule,
+}
+
+/// How a step ended.
+enum StepEnd {
+    /// There is more, after this pause.
+    More(Duration),
+    /// No locations are left beyond this point.
+    PassDone,
+    NotDead,
+}
+
+impl Reaper {
+    pub fn new(ctx: &JobContext) -> Self {
+        Self { schedule: Schedule::new(Duration::from_millis(ctx.settings.jobs.reaper_grace_ms)) }
+    }
+
+    /// Does a step for the device whose turn it is, if there is one; gives the pause until the next round.
+    pub async fn round(&mut self, ctx: &JobContext) -> Duration {
+        let now = Instant::now();
+        self.schedule.observe(&dead_devices(&ctx.view.load()), now);
+        if let Some(devid) = self.schedule.due(now) {
+            self.turn(ctx, devid).await;
+        }
+        self.schedule.until_due(Instant::now()).map_or(LOOK_PAUSE, |until| until.min(LOOK_PAUSE))
+    }
+
+    async fn turn(&mut self, ctx: &JobContext, devid: DevId) {
+        let mut pass = self.schedule.take_pass(devid, Instant::now());
+        let ended = step(ctx, devid, &mut pass).await;
+        let now = Instant::now();
+        match ended {
+            Ok(StepEnd::More(pause)) => {
+                tell_progress(ctx, devid, &mut pass, now);
+                self.schedule.go_on(devid, pass, pause, now);
+            }
+            Ok(StepEnd::PassDone) => {
+                tell_end(ctx, devid, &pass, now);
+                let pause = self.schedule.end_pass(devid, pass.removed > 0, now);
+                slog::debug!(ctx.log, "looked through a dead device"; "devid" => devid, "again_in_s" => pause.as_secs());
+            }
+            Ok(StepEnd::NotDead) => {
+                slog::info!(ctx.log, "device is not dead any more; it keeps its locations"; "devid" => devid,
+                    "removed" => pass.removed);
+                self.schedule.forget(devid);
+            }
+            Err(error) => {
+                slog::error!(ctx.log, "reaping failed; trying again"; "devid" => devid, "error" => %error);
+                self.schedule.go_on(devid, pass, STEP_PAUSE, now);
+            }
+        }
+    }
+}
+
+fn dead_devices(cluster: &ClusterSnapshot) -> BTreeSet<DevId> {
+    cluster.devices.values().filter(|device| device.is_dead()).map(|device| device.devid).collect()
+}
+
+/// As many batches as the limits and the time of a step allow.
+async fn step(ctx: &JobContext, devid: DevId, pass: &mut Pass) -> StoreResult<StepEnd> {
+    let limits = Limits::of(&ctx.view.load(), &ctx.settings.jobs);
+    let rows_max = limits.rows_now(ctx.session.read(queues::replicate::deferred_count)?);
+    if rows_max == 0 {
+        return Ok(StepEnd::More(STEP_PAUSE));
+    }
+    let Some(lock) = ctx.session.try_lock(LOCK, Duration::ZERO).await? else {
+        slog::debug!(ctx.log, "another reaper is at work"; "devid" => devid);
+        return Ok(StepEnd::More(STEP_PAUSE));
+    };
+    let ended = batches(ctx, devid, pass, rows_max).await;
+    lock.release().await;
+    Ok(ended?.unwrap_or_else(|| StepEnd::More(limits.pause_between_steps())))
+}
+
+/// `None` when there is more to do.
+async fn batches(ctx: &JobContext, devid: DevId, pass: &mut Pass, rows_max: i64) -> StoreResult<Option<StepEnd>> {
+    let begun = Instant::now();
+    let mut rows_left = rows_max;
+    while rows_left > 0 && begun.elapsed() < STEP_MAX {
+        let batch_begun = Instant::now();
+        let rows_wanted = rows_left.min(BATCH_ROWS);
+        let page = ctx.session.read(|conn| reaping::page(conn, devid, pass.position, rows_wanted))?;
+        if page.fids.is_empty() {
+            return Ok(Some(StepEnd::PassDone));
+        }
+        let (rows, end) = (page.fids.len() as i64, page.end);
+        let keep_last_copies = ctx.settings.jobs.reaper_keep_last_copies;
+        let reaped = ctx.session.write(move |conn| reaping::reap(conn, devid, &page.fids, keep_last_copies)).await?;
+        let Reaped::Dead { removed, kept } = reaped else { return Ok(Some(StepEnd::NotDead)) };
+        if pass.removed == 0 && removed > 0 {
+            slog::info!(ctx.log, "reaping a dead device"; "devid" => devid);
+        }
+        pass.position = end;
+        pass.count(removed, &kept);
+        ctx.metrics.locations_reaped.add(removed as u64);
+        if rows < rows_wanted {
+            return Ok(Some(StepEnd::PassDone));
+        }
+        // What stays costs no place in the queue of replication.
+        rows_left -= removed as i64;
+        // Resting as long as working leaves half of the database to others, however slow it is; clients may need more.
+        let worked = batch_begun.elapsed();
+        tokio::time::sleep(ctx.pace.rest_after(worked).max(worked)).await;
+    }
+    Ok(None)
+}
+
+fn tell_progress(ctx: &JobContext, devid: DevId, pass: &mut Pass, now: Instant) {
+    if now.duration_since(pass.told) >= TELL_PAUSE {
+        pass.told = now;
+        slog::info!(ctx.log, "reaping goes on"; "devid" => devid, "removed" => pass.removed, "kept" => pass.kept,
+            "rows_per_s" => rows_per_s(pass, now));
+    }
+}
+
+fn tell_end(ctx: &JobContext, devid: DevId, pass: &Pass, now: Instant) {
+    if pass.removed > 0 {
+        slog::info!(ctx.log, "reaped a dead device"; "devid" => devid, "removed" => pass.removed,
+            "seconds" => now.duration_since(pass.begun).as_secs(), "rows_per_s" => rows_per_s(pass, now));
+    }
+    if pass.kept > 0 {
+        let examples = pass.kept_examples.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        slog::warn!(ctx.log, "last known copies are on a dead device; their locations are kept"; "devid" => devid,
+            "count" => pass.kept, "example_fids" => examples);
+    }
+}
+
+fn rows_per_s(pass: &Pass, now: Instant) -> u64 {
+    (pass.removed as f64 / now.duration_since(pass.begun).as_secs_f64().max(0.001)) as u64
+}
