@@ -97,6 +97,7 @@ pub struct MonitorSettings {
 pub struct JobSettings {
     pub poll_interval_ms: u64,
     pub copies_in_flight_per_worker: usize,
+    pub moves_in_flight_per_worker: usize,
     pub deletes_in_flight_per_worker: usize,
     pub rebalance_ignore_missing: bool,
     pub tempfile_max_age_secs: i64,
@@ -197,6 +198,7 @@ impl Settings {
             ("database.write_group_max", self.database.write_group_max),
             ("monitor.checks_in_flight_max", self.monitor.checks_in_flight_max),
             ("jobs.copies_in_flight_per_worker", self.jobs.copies_in_flight_per_worker),
+            ("jobs.moves_in_flight_per_worker", self.jobs.moves_in_flight_per_worker),
             ("jobs.deletes_in_flight_per_worker", self.jobs.deletes_in_flight_per_worker),
             ("tracker.listen", self.tracker.listen.len()),
         ];

@@ -8,6 +8,7 @@ use super::desk::{ClaimedRow, Desks, TakeWork, give_back};
 use super::query_worker::OpenContext;
 use super::seat::{Heartbeat, Retire, Seat};
 use crate::jobs::context::JobContext;
+use crate::jobs::rebalance;
 use crate::metrics::Metrics;
 use crate::notices::WakeJobs;
 use crate::store::StoreResult;
@@ -75,7 +76,7 @@ impl Rounds {
         let log = &self.context.log;
         let mut failing = false;
         while !self.retiring.get() {
-            let looked = self.look().await;
+            let looked = self.pass().await;
             match &looked {
                 Err(error) if !failing => {
                     slog::error!(log, "cannot look at the queues; trying again"; "error" => %error);
@@ -106,6 +107,14 @@ impl Rounds {
     async fn give_back_of<T: ClaimedRow>(&self) -> StoreResult<()> {
         let rows = std::mem::take(&mut T::desk(&mut self.desks.borrow_mut()).rows);
         give_back::<T>(&self.context, rows.into()).await
+    }
+
+    /// Fills the queues that this tracker fills, also while nobody waits for rows, and looks at all of them. True if there
+    /// may be more to do at once.
+    async fn pass(&self) -> StoreResult<bool> {
+        let filled = rebalance::pass(&self.context).await;
+        let claimed = self.look().await?;
+        Ok(filled? || claimed)
     }
 
     /// One look at all queues, most urgent first. True if something was claimed: then there may be more.

@@ -15,6 +15,7 @@ mod maintenance;
 mod memcached;
 mod nginx;
 mod random_requests;
+mod rebalance;
 mod recovery;
 mod replication;
 mod statements;
