@@ -6,10 +6,13 @@ mod bench;
 mod deleted;
 mod explain;
 mod files;
+mod jobs;
 mod output;
+mod rebalance;
 mod roles;
 mod session;
 mod topology;
+mod watch;
 
 use crate::jobs::query::manual;
 use clap::{Args, Parser, Subcommand};
@@ -73,6 +76,11 @@ enum Command {
     Files(files::FileCommand),
     #[command(flatten)]
     Topology(topology::TopologyCommand),
+    /// Rebalance: move copies from chosen devices to others
+    #[command(subcommand)]
+    Rebalance(rebalance::RebalanceCommand),
+    /// Background jobs: their workers and queues, or how many workers there are to be
+    Jobs(jobs::JobsArgs),
     #[command(flatten)]
     Roles(roles::RoleCommand),
     /// Measure a tracker: requests per second, latencies, errors
@@ -100,6 +108,8 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
     match cli.command {
         Command::Files(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
         Command::Topology(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
+        Command::Rebalance(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
+        Command::Jobs(args) => block_on(async { args.run(&mut Session::open(global, output).await?).await }),
         Command::Roles(command) => command.run(),
         Command::Bench(args) => bench::run(&args, global, output),
         Command::Protocol { command } => protocol(command.as_deref(), output),

@@ -430,3 +430,45 @@ fn queues_are_counted() {
         assert_eq!(figures, ["delete 0 0 0 0", "fsck 1 0 0 0", "rebalance 2 0 0 0", "replicate 2 1 1 0"]);
     });
 }
+
+/// What a command of the program prints, as JSON.
+fn tool(cluster: &Cluster, args: &[&str]) -> serde_json::Value {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_mogilefs"))
+        .args(["--json", "--trackers", &cluster.tracker.address.to_string()])
+        .args(args)
+        .output()
+        .expect("runs");
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    // A watched report is one value per line: the last one counts.
+    serde_json::from_str(text.lines().last().expect("a line")).expect("JSON")
+}
+
+/// `mogilefs rebalance` and `mogilefs jobs`: a whole run by the tools alone.
+#[test]
+fn the_tools_carry_a_run_through() {
+    let database = sqlite();
+    let cluster = cluster_with_files(&database, 3);
+    tool(&cluster, &["rebalance", "policy", "from_devices=1", "to_devices=5,6"]);
+    assert_eq!(tool(&cluster, &["rebalance", "policy"])["policy"], "from_devices=1 to_devices=5,6");
+    let test = tool(&cluster, &["rebalance", "test"]);
+    assert_eq!((&test["files"], &test["sources"][0], &test["estimated"]), (&3.into(), &1.into(), &false.into()));
+    let over = tool(&cluster, &["rebalance", "start", "--watch"]);
+    assert_eq!(
+        (&over["running"], &over["waiting"], &over["state"]["fids_queued"]),
+        (&false.into(), &0.into(), &"3".into())
+    );
+    assert_eq!(database.count("file_on", "devid = 1"), 0);
+    let jobs = tool(&cluster, &["jobs"]);
+    let queue =
+        |name: &str| jobs["queues"].as_array().expect("a list").iter().find(|queue| queue["queue"] == name).cloned();
+    assert_eq!(queue("rebalance").expect("there")["sent"], 3);
+    tool(&cluster, &["jobs", "want", "replicate", "2"]);
+    eventually("two workers run", || {
+        let jobs = tool(&cluster, &["jobs"]);
+        let workers =
+            jobs["workers"].as_array().expect("a list").iter().find(|one| one["kind"] == "replicate").cloned();
+        (workers.expect("there")["running"] == 2).then_some(())
+    });
+    tool(&cluster, &["rebalance", "reset"]);
+}
