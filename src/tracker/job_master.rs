@@ -2,6 +2,7 @@
 //!
 //! Rows are claimed only for a queue whose workers wait (config-and-startup.md 14, defect 11). Local changes wake it at
 //! once by [`WakeJobs`]; rows of other trackers are found by looking, at least every `jobs.poll_interval_ms`.
+//! Before each look it fills the queues that this tracker fills: those of a rebalance it carries out.
 //! Claims are compatible with trackers of the reference on the same database (jobs.md 6.3).
 
 use super::desk::{ClaimedRow, Desks, TakeWork, give_back};
