@@ -8,10 +8,13 @@ mod deleted;
 mod explain;
 mod files;
 mod fsck;
+mod jobs;
 mod output;
+mod rebalance;
 mod roles;
 mod session;
 mod topology;
+mod watch;
 
 use crate::jobs::query::manual;
 use clap::{Args, Parser, Subcommand};
@@ -78,6 +81,11 @@ enum Command {
     /// Checks of all files: what is lost or damaged is found, and repaired where that can be
     #[command(subcommand)]
     Fsck(fsck::FsckCommand),
+    /// Rebalance: move copies from chosen devices to others
+    #[command(subcommand)]
+    Rebalance(rebalance::RebalanceCommand),
+    /// Background jobs: their workers and queues, or how many workers there are to be
+    Jobs(jobs::JobsArgs),
     #[command(flatten)]
     Roles(roles::RoleCommand),
     /// Show what is not as it should be with hosts and devices, and how many files are at one copy
@@ -108,6 +116,8 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Files(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
         Command::Topology(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
         Command::Fsck(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
+        Command::Rebalance(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
+        Command::Jobs(args) => block_on(async { args.run(&mut Session::open(global, output).await?).await }),
         Command::Roles(command) => command.run(),
         Command::Check => block_on(async { check::check(&mut Session::open(global, output).await?).await }),
         Command::Bench(args) => bench::run(&args, global, output),

@@ -49,6 +49,20 @@ impl TrackerClient {
         Ok(Args::decode(&self.request_encoded(command, args).await?))
     }
 
+    /// Sends a command of the console (`!jobs`) and gives the lines of its answer.
+    ///
+    /// # Errors
+    /// Whatever kept the exchange from happening. A console command is never sent twice.
+    pub async fn console(&mut self, command: &str) -> Result<Vec<String>, ClientError> {
+        self.drop_link_closed_by_peer();
+        let mut lines = vec![self.exchange(format!("{command}\r\n").as_bytes()).await?];
+        while lines.last().is_some_and(|line| line.as_slice() != b".") {
+            lines.push(self.exchange(b"").await?);
+        }
+        lines.pop();
+        Ok(lines.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect())
+    }
+
     /// As [`TrackerClient::request`], but gives the pairs of the reply as they came, still encoded.
     pub(super) async fn request_encoded(
         &mut self,
@@ -172,6 +186,7 @@ pub fn encode_request(command: &str, args: &[(&str, &[u8])], out: &mut Vec<u8>) 
 /// Reading changes nothing, and an upload that is opened twice leaves only a temporary row behind.
 fn may_be_repeated(command: &str) -> bool {
     matches!(command, "noop" | "create_open" | "file_info" | "file_debug" | "server_setting" | "server_settings")
+        || matches!(command, "rebalance_test" | "rebalance_status" | "jobs_status")
         || command.starts_with("get_")
         || command.starts_with("list_")
 }

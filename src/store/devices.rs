@@ -70,6 +70,26 @@ pub fn set_status(conn: &mut StoreConnection, devid: DevId, status: DeviceStatus
     Ok(each!(conn, c => diesel::update(row).set(device::status.eq(status.name())).execute(c))? > 0)
 }
 
+/// Changes the status only if it is as the caller last knew it; false if it is not, or if there is no such device. For
+/// whoever must not overrule an operator (jobs.md W3).
+pub fn change_status(
+    conn: &mut StoreConnection,
+    devid: DevId,
+    from: DeviceStatus,
+    to: DeviceStatus,
+) -> StoreResult<bool> {
+    let row = device::table.filter(device::devid.eq(devid)).filter(device::status.eq(from.name()));
+    Ok(each!(conn, c => diesel::update(row).set(device::status.eq(to.name())).execute(c))? > 0)
+}
+
+/// The status as it is stored now; any text that is none counts as down. `None` if there is no such device.
+pub fn status(conn: &mut StoreConnection, devid: DevId) -> StoreResult<Option<DeviceStatus>> {
+    let query = device::table.filter(device::devid.eq(devid)).select(device::status);
+    let text: Option<Option<String>> = each!(conn, c => query.first(c).optional())?;
+    let parse = |text: Option<String>| text.as_deref().and_then(DeviceStatus::from_name).unwrap_or(DeviceStatus::Down);
+    Ok(text.map(parse))
+}
+
 /// False if there is no such device.
 pub fn set_weight(conn: &mut StoreConnection, devid: DevId, weight: i64) -> StoreResult<bool> {
     let row = device::table.filter(device::devid.eq(devid));

@@ -3,6 +3,7 @@
 use super::connection::StoreConnection;
 use super::error::StoreResult;
 use super::schema::{file, file_on};
+use super::types::{Int, plus};
 use crate::ids::{DevId, Fid};
 use diesel::dsl::exists;
 use diesel::prelude::*;
@@ -35,6 +36,61 @@ pub fn add(conn: &mut StoreConnection, fid: Fid, devid: DevId) -> StoreResult<bo
 pub fn remove(conn: &mut StoreConnection, fid: Fid, devid: DevId) -> StoreResult<usize> {
     let row = file_on::table.filter(file_on::fid.eq(fid)).filter(file_on::devid.eq(devid));
     Ok(each!(conn, c => diesel::delete(row).execute(c))?)
+}
+
+/// A copy on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Queryable)]
+pub struct DeviceFile {
+    pub fid: Fid,
+    /// In bytes; `None` if no key leads to the file any more.
+    pub length: Option<i64>,
+}
+
+/// Where a page of the files of a device begins, and in which direction it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// Files with higher numbers, the lowest first.
+    Above(Fid),
+    /// Files with lower numbers, the highest first.
+    Below(Fid),
+}
+
+macro_rules! page {
+    ($on_device:expr, $beyond:expr, $order:expr, $limit:expr) => {
+        file_on::table
+            .left_join(file::table)
+            .filter($on_device)
+            .filter($beyond)
+            .select((file_on::fid, file::length.nullable()))
+            .order($order)
+            .limit($limit)
+    };
+}
+
+/// The next files of a device by number; one range of an index however many it has.
+///
+/// SQLite knows of no statistics and would sort all files of the device for each page; a sum is no column of an index, so
+/// it goes through the files by number instead.
+pub fn of_device(conn: &mut StoreConnection, devid: DevId, page: Page, limit: i64) -> StoreResult<Vec<DeviceFile>> {
+    let (here, beside_index) = (file_on::devid.eq(devid), plus(file_on::devid, Int(0)).eq(devid));
+    Ok(match page {
+        Page::Above(fid) => match conn {
+            StoreConnection::Sqlite(c) => page!(beside_index, file_on::fid.gt(fid), file_on::fid, limit).load(c)?,
+            #[cfg(feature = "mysql")]
+            StoreConnection::Mysql(c) => page!(here, file_on::fid.gt(fid), file_on::fid, limit).load(c)?,
+            #[cfg(feature = "postgres")]
+            StoreConnection::Postgres(c) => page!(here, file_on::fid.gt(fid), file_on::fid, limit).load(c)?,
+        },
+        Page::Below(fid) => match conn {
+            StoreConnection::Sqlite(c) => {
+                page!(beside_index, file_on::fid.lt(fid), file_on::fid.desc(), limit).load(c)?
+            }
+            #[cfg(feature = "mysql")]
+            StoreConnection::Mysql(c) => page!(here, file_on::fid.lt(fid), file_on::fid.desc(), limit).load(c)?,
+            #[cfg(feature = "postgres")]
+            StoreConnection::Postgres(c) => page!(here, file_on::fid.lt(fid), file_on::fid.desc(), limit).load(c)?,
+        },
+    })
 }
 
 /// Brings `file.devcount` up to date; nothing happens if there is no such file. One statement, so that no change in

@@ -2,13 +2,14 @@
 //!
 //! Rows are claimed only for a queue whose workers wait (config-and-startup.md 14, defect 11). Local changes wake it at
 //! once by [`WakeJobs`]; rows of other trackers are found by looking, at least every `jobs.poll_interval_ms`.
+//! Before each look it fills the queues that this tracker fills: those of a rebalance it carries out.
 //! Claims are compatible with trackers of the reference on the same database (jobs.md 6.3).
 
 use super::desk::{ClaimedRow, Desks, TakeWork, give_back};
 use super::query_worker::OpenContext;
 use super::seat::{Heartbeat, Retire, Seat};
 use crate::jobs::context::JobContext;
-use crate::jobs::fsck;
+use crate::jobs::{fsck, rebalance};
 use crate::metrics::Metrics;
 use crate::notices::WakeJobs;
 use crate::store::StoreResult;
@@ -113,9 +114,10 @@ impl Rounds {
     /// Fills the queues that this tracker fills, also while nobody waits for rows, and looks at all of them. True if there
     /// may be more to do at once.
     async fn pass(&self) -> StoreResult<bool> {
-        let filled = fsck::inject(&self.context).await;
+        let checks = fsck::inject(&self.context).await;
+        let moves = rebalance::pass(&self.context).await;
         let claimed = self.look().await?;
-        Ok(filled? || claimed)
+        Ok(checks? | moves? | claimed)
     }
 
     /// One look at all queues, most urgent first. True if something was claimed: then there may be more.

@@ -10,11 +10,11 @@ use super::query_worker::OpenContext;
 use super::seat::{Heartbeat, Retire, Seat};
 use crate::ids::Fid;
 use crate::jobs::context::JobContext;
-use crate::jobs::{delete, fsck, replicate};
+use crate::jobs::{delete, fsck, rebalance, replicate};
 use crate::store::StoreResult;
 use crate::store::queues::delete::DeleteTodo;
 use crate::store::queues::replicate::ReplicateTodo;
-use crate::store::queues::todo::FsckTodo;
+use crate::store::queues::todo::{FsckTodo, RebalanceTodo};
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use futures::future::{LocalBoxFuture, join, join_all};
 use futures::stream::FuturesUnordered;
@@ -65,12 +65,16 @@ fn each<'a, T: 'a>(
     join_all(rows).map(|outcomes| outcomes.into_iter().try_for_each(|outcome| outcome.map(drop))).boxed_local()
 }
 
-/// Replication of files.
+/// Replication of files, and moves of copies.
 pub(super) struct ReplicateWork;
 
 impl Work for ReplicateWork {
     fn rounds(hands: Hands) -> LocalBoxFuture<'static, ()> {
-        work_rounds::<ReplicateJob>(hands).boxed_local()
+        async {
+            let moves = work_rounds::<RebalanceJob>(hands.clone());
+            futures::join!(work_rounds::<ReplicateJob>(hands), moves);
+        }
+        .boxed_local()
     }
 }
 
@@ -89,6 +93,24 @@ impl Job for ReplicateJob {
 
     fn run<'a>(ctx: &'a JobContext, todos: &'a [ReplicateTodo]) -> LocalBoxFuture<'a, StoreResult<()>> {
         each(todos.iter().map(|todo| replicate::run(ctx, todo)))
+    }
+}
+
+struct RebalanceJob;
+
+impl Job for RebalanceJob {
+    type Todo = RebalanceTodo;
+
+    fn fid(todo: &RebalanceTodo) -> Fid {
+        todo.fid
+    }
+
+    fn in_flight_max(ctx: &JobContext) -> usize {
+        ctx.settings.jobs.moves_in_flight_per_worker
+    }
+
+    fn run<'a>(ctx: &'a JobContext, todos: &'a [RebalanceTodo]) -> LocalBoxFuture<'a, StoreResult<()>> {
+        each(todos.iter().map(|todo| rebalance::run(ctx, todo)))
     }
 }
 

@@ -862,7 +862,7 @@ impl Script<'_> {
         self.step(277, &format!("{set_policy}foo%3D1"), "ERR bad_rebal_pol Invalid+setting+foo*");
         self.step(278, &format!("{set_policy}from_hosts%3D1+to_hosts%3D2"), "OK ");
         self.all_alive();
-        self.step(279, "rebalance_test", "OK sdevs=1,2&ddevs=3");
+        self.step(279, "rebalance_test", "OK sdevs=1,2&ddevs=3&…");
 
         self.set_raw("rebal_host", "other");
         self.step(280, "rebalance_start", "ERR rebal_running rebalance+is+already+running");
@@ -880,7 +880,7 @@ impl Script<'_> {
             assert!(state.contains(part), "285. {state}");
         }
         assert_eq!(self.count("server_settings", "field = 'rebal_host'"), 1, "285.");
-        assert_eq!(self.step(286, "rebalance_status", "OK state=*")["state"], state, "286.");
+        assert_eq!(self.step(286, "rebalance_status", "OK state=*&…")["state"], state, "286.");
     }
 
     /// A setting that no command sets so.

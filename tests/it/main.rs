@@ -24,6 +24,7 @@ mod placement;
 mod policies;
 mod random_requests;
 mod reaper;
+mod rebalance;
 mod recovery;
 mod replicate_job;
 mod replication;

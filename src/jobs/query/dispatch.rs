@@ -185,6 +185,7 @@ commands! { |query|
     "test", service::diagnostics::TEST => service::diagnostics::test(query);
     "sleep", service::diagnostics::SLEEP => service::diagnostics::sleep(query).await;
     "replicate_now", service::replicate_now::SPEC => service::replicate_now::handle(query).await;
+    "jobs_status", service::jobs_status::SPEC => service::jobs_status::handle(query);
     "do_monitor_round", service::do_monitor_round::SPEC => service::do_monitor_round::handle(query).await;
     "httpcopy", service::httpcopy::SPEC => service::httpcopy::handle(query).await;
     "at_risk", service::at_risk::SPEC => service::at_risk::handle(query);
@@ -202,6 +203,6 @@ commands! { |query|
     "rebalance_start", rebalance::start::SPEC => rebalance::start::handle(query).await;
     "rebalance_stop", rebalance::stop::SPEC => rebalance::stop::handle(query).await;
     "rebalance_status", rebalance::status::SPEC => rebalance::status::handle(query);
-    "rebalance_test", rebalance::test::SPEC => rebalance::test::handle(query);
+    "rebalance_test", rebalance::test::SPEC => rebalance::test::handle(query).await;
     "rebalance_reset", rebalance::reset::SPEC => rebalance::reset::handle(query).await;
 }

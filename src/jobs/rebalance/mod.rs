@@ -1,11 +1,22 @@
-//! What a rebalance goes by: the policy an operator sets, the state of the run, and the devices that the policy selects
-//! (jobs.md 11). Policy and state are texts in the settings that all trackers share, readable by those of the reference.
+//! Rebalance: copies are moved from chosen devices to chosen others (jobs.md 11).
 //!
-//! Pure: nothing here asks a database or a node, and nothing here moves a file.
+//! What it goes by is the policy an operator sets, the state of the run, and the devices that the policy selects. Policy
+//! and state are texts in the settings that all trackers share, readable by those of the reference. What is taken next is
+//! decided in [`plan`], stored by [`pass`] and carried out by [`run`].
+//!
+//! A copy is removed only by `replicate::move_away`, never here.
 
+pub mod dry_run;
+mod pass;
+pub mod plan;
 pub mod policy;
+pub mod progress;
+mod run;
 pub mod selection;
 pub mod state;
+
+pub use pass::{NO_DESTINATION, pass};
+pub use run::run;
 
 /// Names of the settings.
 pub mod field {
@@ -15,6 +26,10 @@ pub mod field {
     pub const STATE: &str = "rebal_state";
     /// [`SIGNAL_STOP`](super::SIGNAL_STOP): the run is to stop.
     pub const SIGNAL: &str = "rebal_signal";
+    /// Ours: the device that the run has set to drain, and that is alive again after it.
+    pub const DRAINED: &str = "rebal_drained";
+    /// Ours: why the last run ended before it was done, or what a run waits for.
+    pub const PROBLEM: &str = "rebal_problem";
 }
 
 /// The one value of [`field::SIGNAL`].

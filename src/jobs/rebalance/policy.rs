@@ -74,6 +74,8 @@ pub enum LimitScope {
 pub enum Amount {
     Files(u64),
     Bytes(u64),
+    /// So many bytes for each hundred that are used on the source when it is begun, or on all sources when the run is.
+    Percent(u64),
 }
 
 /// Why a run cannot go by the limit of its policy.
@@ -136,6 +138,7 @@ impl RebalancePolicy {
             "" | "none" => return Ok(None),
             "count" => Amount::Files(self.limit.parse().map_err(|_| wrong_amount())?),
             "size" => Amount::Bytes(bytes(&self.limit).ok_or_else(wrong_amount)?),
+            "percent" => Amount::Percent(percent(&self.limit).ok_or_else(wrong_amount)?),
             other => return Err(LimitError::By(other.to_owned())),
         };
         let scope = match self.limit_type.as_str() {
@@ -171,6 +174,11 @@ fn ids<T: Ord>(text: &str, id: fn(i64) -> T) -> Option<BTreeSet<T>> {
 /// Zero is no condition.
 fn threshold(text: &str) -> Option<f64> {
     Some(num(text.as_bytes())).filter(|&number| number != 0.0)
+}
+
+/// A whole number of hundredths, with an optional `%`.
+fn percent(text: &str) -> Option<u64> {
+    text.strip_suffix('%').unwrap_or(text).parse().ok().filter(|percent| (1..=100).contains(percent))
 }
 
 /// Digits with an optional `b k m g t p`, in powers of 1024; bytes if there is none.
@@ -265,6 +273,8 @@ mod tests {
         {
             assert_eq!(policy(&format!("limit_by=size limit={text}")).limit(), device(Amount::Bytes(bytes)), "{text}");
         }
+        assert_eq!(policy("limit_by=percent limit=5").limit(), device(Amount::Percent(5)));
+        assert_eq!(policy("limit_by=percent limit=100%").limit(), device(Amount::Percent(100)));
         let global = Limit { scope: LimitScope::Global, amount: Amount::Files(7) };
         assert_eq!(policy("limit_type=global limit_by=count limit=7").limit(), Ok(Some(global)));
     }
@@ -272,9 +282,11 @@ mod tests {
     /// They are accepted when the policy is set, and refused when a run wants them.
     #[test]
     fn limits_that_there_are_not() {
-        let by = |name: &str| Err(LimitError::By(name.to_owned()));
-        assert_eq!(policy("limit_by=percent limit=5").limit(), by("percent"));
-        assert_eq!(policy("limit_by=foo").limit(), by("foo"));
+        assert_eq!(policy("limit_by=foo").limit(), Err(LimitError::By("foo".to_owned())));
+        for text in ["", "0", "101", "-5", "1.5", "5%%"] {
+            let refused = policy(&format!("limit_by=percent limit={text}")).limit();
+            assert_eq!(refused, Err(LimitError::Amount(text.to_owned())));
+        }
         for text in ["", "x", "1.5g", "-1", "+1k", "1kb", "99999999999999999999", "99999999p"] {
             let refused = policy(&format!("limit_by=size limit={text}")).limit();
             assert_eq!(refused, Err(LimitError::Amount(text.to_owned())));

@@ -19,14 +19,27 @@ pub fn destinations(
     cluster: &ClusterSnapshot,
     min_free_space_mb: i64,
 ) -> Vec<DevId> {
-    let is_destination = |view: &DeviceView<'_>| {
-        view.may_get_files(min_free_space_mb)
-            && !state.has_source(view.device.devid)
-            && policy.to.takes(view.device)
-            && !policy.not_to_devices.contains(&view.device.devid)
-            && !policy.not_to_hosts.contains(&view.device.hostid)
-    };
+    let is_destination =
+        |view: &DeviceView<'_>| view.may_get_files(min_free_space_mb) && is_meant(policy, state, view.device);
     cluster.devices().filter(is_destination).map(|view| view.device.devid).collect()
+}
+
+/// Is there a destination, if only one that the monitor has not looked at since this tracker began?
+pub fn has_unseen_destination(policy: &RebalancePolicy, state: &RebalanceState, cluster: &ClusterSnapshot) -> bool {
+    cluster.devices().any(|view| {
+        view.host.is_alive()
+            && view.device.status.may_get_new_files()
+            && (view.host.observed.is_none() || view.device.observed.is_none())
+            && is_meant(policy, state, view.device)
+    })
+}
+
+/// Does the policy name it as a destination?
+fn is_meant(policy: &RebalancePolicy, state: &RebalanceState, device: &Device) -> bool {
+    !state.has_source(device.devid)
+        && policy.to.takes(device)
+        && !policy.not_to_devices.contains(&device.devid)
+        && !policy.not_to_hosts.contains(&device.hostid)
 }
 
 impl Side {
@@ -113,6 +126,22 @@ mod tests {
         let policy: RebalancePolicy = "from_devices=11".parse().expect("a policy");
         let state: RebalanceState = "completed_devs=12 sdev_current=21".parse().expect("a state");
         assert_eq!(destinations(&policy, &state, &cluster, 100), [DevId(11), DevId(22)]);
+    }
+
+    /// W6: a tracker that has just begun does not end a run for want of destinations.
+    #[test]
+    fn a_destination_that_nobody_has_looked_at_is_waited_for() {
+        let policy: RebalancePolicy = "from_devices=11 to_devices=21".parse().expect("a policy");
+        let state = RebalanceState::begin(vec![DevId(11)], 0);
+        let mut cluster = cluster(&[[500, 500], [500, 500]]);
+        assert!(!has_unseen_destination(&policy, &state, &cluster));
+        device_mut(&mut cluster, 22).observed = None;
+        assert!(!has_unseen_destination(&policy, &state, &cluster), "the policy does not mean it");
+        device_mut(&mut cluster, 21).observed = None;
+        assert!(has_unseen_destination(&policy, &state, &cluster));
+        assert_eq!(destinations(&policy, &state, &cluster, 100), []);
+        device_mut(&mut cluster, 21).status = DeviceStatus::Drain;
+        assert!(!has_unseen_destination(&policy, &state, &cluster));
     }
 
     /// J142: comparisons are strict.

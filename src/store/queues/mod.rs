@@ -1,6 +1,7 @@
 //! The queues in the database (database.md 3.2, 3.3). A row stays until its work is done: claiming only moves its
 //! `nexttry` ahead, so the work of a tracker that died comes up again.
 
+pub mod counts;
 pub mod delete;
 pub mod old_delete;
 pub mod replicate;

@@ -5,8 +5,9 @@ use crate::ids::{DevId, Fid};
 use crate::store::connection::StoreConnection;
 use crate::store::error::StoreResult;
 use crate::store::schema::file_to_queue;
-use crate::store::types::{Int, NowPlus};
+use crate::store::types::{Int, NOW, NowPlus};
 use diesel::prelude::*;
+use std::collections::BTreeMap;
 
 /// `file_to_queue.type` of fsck.
 pub const FSCK: i64 = 1;
@@ -109,6 +110,42 @@ pub fn enqueue_now(conn: &mut StoreConnection, fid: Fid, kind: i64) -> StoreResu
         each!(conn, c => diesel::update(there).set(file_to_queue::nexttry.eq(Int(0))).execute(c))?;
     }
     Ok(())
+}
+
+/// A copy that is to move: the file, and the devices it may go to as ids joined by commas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMove {
+    pub fid: Fid,
+    pub arg: String,
+}
+
+/// Queues moves away from a device, due at once; how many are new. A file that is queued for rebalance already keeps its
+/// row (jobs.md 11.4, step 9).
+pub fn enqueue_moves(conn: &mut StoreConnection, devid: DevId, moves: &[NewMove]) -> StoreResult<usize> {
+    let mut inserted = 0;
+    for NewMove { fid, arg } in moves {
+        let row = (
+            file_to_queue::fid.eq(fid),
+            file_to_queue::devid.eq(devid),
+            file_to_queue::kind.eq(Int(REBALANCE)),
+            file_to_queue::nexttry.eq(NOW),
+            file_to_queue::failcount.eq(Int(0)),
+            file_to_queue::flags.eq(Int(0)),
+            file_to_queue::arg.eq(arg),
+        );
+        inserted += insert_new!(&mut *conn, file_to_queue::table, row)?;
+    }
+    Ok(inserted)
+}
+
+/// Those of the files that are queued for rebalance, each with the device that is to lose its copy.
+pub fn queued_moves(conn: &mut StoreConnection, fids: &[Fid]) -> StoreResult<BTreeMap<Fid, Option<DevId>>> {
+    let rows = file_to_queue::table
+        .filter(file_to_queue::kind.eq(Int(REBALANCE)))
+        .filter(file_to_queue::fid.eq_any(fids))
+        .select((file_to_queue::fid, file_to_queue::devid));
+    let rows: Vec<(Fid, Option<DevId>)> = each!(conn, c => rows.load(c))?;
+    Ok(rows.into_iter().collect())
 }
 
 /// The row of a fid and kind.

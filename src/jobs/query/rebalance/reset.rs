@@ -28,7 +28,7 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
             server_settings::hold(conn)?;
             let is_running = server_settings::get_true(conn, field::HOST)?.is_some();
             if !is_running {
-                server_settings::set(conn, field::STATE, None)?;
+                server_settings::set_all(conn, &[(field::STATE, None), (field::PROBLEM, None)])?;
             }
             Ok(is_running)
         })

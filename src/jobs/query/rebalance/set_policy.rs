@@ -28,9 +28,10 @@ Only the names are checked here. On the wire, `=` within the policy is written `
 | `not_to_devices`, `not_to_hosts` | none | ids: where they are not |
 | `to_percent_used`, `to_percent_free`, `to_space_used`, `to_space_free` | | a destination has more than this, in percent or MB |
 | `fid_age` | `old` | `old` or `new`: which files are moved first |
-| `limit_by` | `none` | `none`, `count` or `size` |
+| `limit_by` | `none` | `none`, `count`, `size` or `percent` |
 | `limit_type` | `device` | `device`: the limit is for each source; `global`: for the whole run |
-| `limit` | | number of files, or size as in `5000`, `10g` |
+| `limit` | | number of files; size as in `5000`, `10g`; or percent (1 to 100) of the bytes that the source uses when it is \
+begun, for `global` of those that all sources use at the start |
 | `use_dest_devs` | `all` | number of destinations offered for each file, chosen by lot |
 | `leave_in_drain_mode` | 0 | 1: a source that is done stays in state `drain` |
 | `from_all_devs`, `to_all_devs` | 1 | accepted, without effect |",
@@ -64,6 +65,6 @@ fn set(conn: &mut StoreConnection, policy: Option<&str>) -> StoreResult<Outcome>
     if let Err(invalid) = policy.unwrap_or_default().parse::<RebalancePolicy>() {
         return Ok(Outcome::Invalid(invalid));
     }
-    server_settings::set_all(conn, &[(field::POLICY, policy), (field::STATE, None)])?;
+    server_settings::set_all(conn, &[(field::POLICY, policy), (field::STATE, None), (field::PROBLEM, None)])?;
     Ok(Outcome::Stored)
 }

@@ -21,9 +21,9 @@ pub const SPEC: CommandSpec = CommandSpec {
     arguments: &[],
     reply: &[pair("state", "How far it is: `name=value` words.")],
     errors: &[ErrorCode::RebalRunning, ErrorCode::FsckRunning, ErrorCode::NoRebalPolicy],
-    notes: "The sources are chosen here, once; the destinations are chosen anew as long as it runs.\n\n\
-            This version has no rebalance job yet: the settings are written, and a tracker of 2.73 that shares the \
-            database and the host name of this one carries the rebalance out.",
+    notes: "The sources are chosen here, once; the destinations are chosen anew as long as it runs. The job master of \
+            this tracker's host takes the files of one source after another; the replicate workers of all trackers move \
+            the copies. A run that cannot go on ends by itself: `rebalance_status` says why.",
     origin: Origin::Reference,
     is_intercepted: false,
 };
@@ -51,6 +51,7 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
         Outcome::NoPolicy => return Err(ErrorCode::NoRebalPolicy.into()),
         Outcome::Invalid(invalid) => return Err(unusable(&invalid)),
     };
+    query.refresh().await;
     query.ctx.wake_jobs();
     let mut pairs = Pairs::new();
     pairs.push("state", state);
@@ -71,11 +72,17 @@ fn start(conn: &mut StoreConnection, cluster: &ClusterSnapshot, hostname: &str) 
         None => {
             let Some(policy) = server_settings::get_true(conn, field::POLICY)? else { return Ok(Outcome::NoPolicy) };
             match policy.parse() {
-                Ok(policy) => RebalanceState::begin(selection::sources(&policy, cluster), unix_now_secs()).to_string(),
+                Ok(policy) => {
+                    server_settings::set(conn, field::DRAINED, None)?;
+                    RebalanceState::begin(selection::sources(&policy, cluster), unix_now_secs()).to_string()
+                }
                 Err(invalid) => return Ok(Outcome::Invalid(invalid)),
             }
         }
     };
-    server_settings::set_all(conn, &[(field::STATE, Some(&state)), (field::HOST, Some(hostname))])?;
+    server_settings::set_all(
+        conn,
+        &[(field::STATE, Some(&state)), (field::HOST, Some(hostname)), (field::PROBLEM, None)],
+    )?;
     Ok(Outcome::Started(state))
 }

@@ -5,5 +5,6 @@ pub mod check_cluster;
 pub mod diagnostics;
 pub mod do_monitor_round;
 pub mod httpcopy;
+pub mod jobs_status;
 pub mod replicate_now;
 pub mod settings;
