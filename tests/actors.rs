@@ -325,8 +325,15 @@ async fn jobs_until(supervisor: &Addr<Supervisor>, wanted: &[(&'static str, (usi
     }
 }
 
-const MINIMUM: [(&str, (usize, usize)); 5] =
-    [("delete", (1, 1)), ("job_master", (1, 1)), ("monitor", (1, 1)), ("queryworker", (3, 3)), ("replicate", (1, 1))];
+const MINIMUM: [(&str, (usize, usize)); 7] = [
+    ("delete", (1, 1)),
+    ("fsck", (1, 1)),
+    ("job_master", (1, 1)),
+    ("monitor", (1, 1)),
+    ("queryworker", (3, 3)),
+    ("reaper", (1, 1)),
+    ("replicate", (1, 1)),
+];
 
 /// J12: only the monitor runs before its first round; `MonitorJustRan` sets the minimum workers and starts the pools.
 #[actix::test]
@@ -353,9 +360,11 @@ async fn wanted_numbers_stay() {
     supervised.supervisor.send(MonitorJustRan).await.expect("supervisor lives");
     let wanted = [
         ("delete", (0, 0)),
+        ("fsck", (1, 1)),
         ("job_master", (1, 1)),
         ("monitor", (1, 1)),
         ("queryworker", (5, 5)),
+        ("reaper", (1, 1)),
         ("replicate", (1, 1)),
     ];
     jobs_until(&supervised.supervisor, &wanted).await;

@@ -71,7 +71,11 @@ fn jobs_shows_three_lines_for_each() {
     let jobs = session.console("!jobs");
     let words: Vec<Vec<&str>> = jobs.iter().map(|line| line.trim_end().split(' ').collect()).collect();
     let names: Vec<&str> = words.iter().step_by(3).map(|words| words[0]).collect();
-    assert_eq!(names, ["delete", "job_master", "monitor", "queryworker", "reaper", "replicate"], "297. {jobs:?}");
+    assert_eq!(
+        names,
+        ["delete", "fsck", "job_master", "monitor", "queryworker", "reaper", "replicate"],
+        "297. {jobs:?}"
+    );
     for lines in words.chunks(3) {
         let [count, desired, pids] = lines else { panic!("297. three lines each: {jobs:?}") };
         assert_eq!([count[1], desired[1], pids[1]], ["count", "desired", "pids"], "297. {jobs:?}");

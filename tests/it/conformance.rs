@@ -285,7 +285,7 @@ impl Script<'_> {
             47,
             "fsck_status",
             "OK running=0&host=&max_fid_checked=0&policy_only=0&end_fid=0&start_time=0&stop_time=0&current_time=*\
-             &max_logid=0",
+             &max_logid=0&…",
         );
     }
 
@@ -815,7 +815,7 @@ impl Script<'_> {
             "fsck_status",
             &format!(
                 "OK running=0&host=&max_fid_checked=3&policy_only=1&end_fid={highest}&start_time=0&stop_time=0\
-                 &current_time=*&max_logid=0"
+                 &current_time=*&max_logid=0&…"
             ),
         );
         self.step(261, "fsck_reset", "OK ");

@@ -95,7 +95,10 @@ async fn delete_copy(
 }
 
 fn obstacle_by_state(device: &DeviceView<'_>) -> Option<DeleteObstacle> {
-    if !device.is_observed_writeable() {
+    if !device.is_monitored() {
+        // Nobody looks at it, so nobody will see it come back before its status changes (J93).
+        Some(DeleteObstacle::StateForbids)
+    } else if !device.is_observed_writeable() {
         Some(DeleteObstacle::NotWriteable)
     } else if !device.may_be_deleted_from() {
         Some(DeleteObstacle::StateForbids)

@@ -2,7 +2,8 @@
 //!
 //! What is to be done is decided first and then stored in one piece, the events of the log included. A location is only
 //! dropped if its node clearly said that the copy is not there, or if a good copy is known; one that is damaged stays when
-//! nothing better is known. Bytes on disk are never touched: what a dropped location leaves behind may be the last resort.
+//! nothing better is known. Only after the location of a damaged copy is gone, and a good copy is known, its bytes go too:
+//! nobody would ever know of them again (W9).
 
 use super::checksum_verdict::{ChecksumVerdict, Evidence, judge};
 use super::event::{Evcode, Event};
@@ -10,7 +11,9 @@ use super::look::{self, Search, Seen};
 use super::options::RunOptions;
 use super::quick::Suspicion;
 use super::subject::Subject;
+use crate::cluster::ClusterSnapshot;
 use crate::cluster::checksum::{Checksum, HashType};
+use crate::cluster::host::Zone;
 use crate::ids::{DevId, Fid};
 use crate::jobs::context::JobContext;
 use crate::store::fsck_batch::{self, Repair};
@@ -80,7 +83,23 @@ async fn check_locked(
     if !lock.is_held() {
         return Ok(Fate::Stalled);
     }
-    carry_out(ctx, options, &subject, decision).await
+    let superseded = decision.superseded.clone();
+    let fate = carry_out(ctx, options, &subject, decision).await?;
+    for devid in superseded {
+        if lock.is_held() {
+            remove_superseded(ctx, &cluster, fid, devid).await;
+        }
+    }
+    Ok(fate)
+}
+
+/// Removes the bytes of a damaged copy whose location was dropped because there is a good one.
+async fn remove_superseded(ctx: &JobContext, cluster: &ClusterSnapshot, fid: Fid, devid: DevId) {
+    let Some(device) = cluster.device(devid).filter(|device| device.may_be_deleted_from()) else { return };
+    if let Err(error) = ctx.nodes.delete(&device.upload_url(fid, Zone::NONE)).await {
+        slog::info!(ctx.log, "could not remove the bytes of a damaged copy; no row knows of them any more";
+            "fid" => fid, "devid" => devid, "error" => %error);
+    }
 }
 
 /// What the nodes said so far.
@@ -143,6 +162,8 @@ impl Findings {
 struct Decision {
     repair: Repair,
     events: Vec<Event>,
+    /// Damaged copies whose locations are dropped while a good copy is known.
+    superseded: Vec<DevId>,
     fate: Fate,
 }
 
@@ -157,12 +178,14 @@ fn decide(
     let fate = if findings.is_unsettled() { Fate::Stalled } else { Fate::Settled };
     let is_gone = findings.good.is_empty();
     let (mut events, mut repair) = (findings.events, Repair { add: findings.found, ..Repair::default() });
+    let mut superseded = Vec::new();
     if !is_gone {
-        repair.drop = [findings.gone, findings.damaged].concat();
+        superseded = findings.damaged;
         // From some of the copies nothing is concluded about all of them.
         if let Some(hashtype) = algorithm.filter(|_| findings.unknown.is_empty()) {
-            judge_digests(subject, options, findings.good, hashtype, &mut repair, &mut events);
+            superseded.extend(judge_digests(subject, options, findings.good, hashtype, &mut repair, &mut events));
         }
+        repair.drop = [findings.gone.as_slice(), &superseded].concat();
         let mut remaining = subject.known.clone();
         remaining.extend(repair.add);
         remaining.retain(|devid| !repair.drop.contains(devid));
@@ -177,9 +200,10 @@ fn decide(
         repair.drop = findings.gone;
     }
     repair.recount = !options.skips_devcount && !subject.will_have_right_devcount(&repair);
-    Decision { repair, events, fate }
+    Decision { repair, events, superseded, fate }
 }
 
+/// Gives the copies whose contents are wrong.
 fn judge_digests(
     subject: &Subject<'_>,
     options: &RunOptions,
@@ -187,7 +211,7 @@ fn judge_digests(
     hashtype: HashType,
     repair: &mut Repair,
     events: &mut Vec<Event>,
-) {
+) -> Vec<DevId> {
     let digests: Vec<(DevId, Checksum)> = good
         .into_iter()
         .filter_map(|(devid, digest)| Some((devid, digest.filter(|digest| digest.hashtype == hashtype)?)))
@@ -206,8 +230,9 @@ fn judge_digests(
             events.push(Evcode::ChecksumStored.of_file());
         }
         // Never a copy that was found in a search: then there is no other.
-        ChecksumVerdict::Drop(wrong) => repair.drop.extend(wrong),
+        ChecksumVerdict::Drop(wrong) => return wrong,
     }
+    Vec::new()
 }
 
 async fn carry_out(
@@ -216,7 +241,7 @@ async fn carry_out(
     subject: &Subject<'_>,
     decision: Decision,
 ) -> StoreResult<Fate> {
-    let Decision { mut repair, events, fate } = decision;
+    let Decision { mut repair, events, fate, .. } = decision;
     let file = subject.file();
     let fid = file.fid;
     let unlogged = ctx.fsck.unlogged(options.run, fid, &events);
