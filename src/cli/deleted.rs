@@ -1,11 +1,10 @@
 //! `mogilefs list --deleted`: what can be brought back, page by page.
 
-use super::output::{Failure, short_size, table};
+use super::output::{Failure, short_size, table, utc};
 use super::session::Session;
 use crate::protocol::args::Args as Reply;
 use bstr::ByteSlice as _;
 use serde_json::{Value, json};
-use std::time::{Duration, UNIX_EPOCH};
 
 /// Most files that a tracker gives at a time.
 const PAGE_FILES: u64 = 1000;
@@ -69,12 +68,4 @@ pub async fn list(domain: &[u8], prefix: &[u8], limit: Option<u64>, session: &mu
         let rows: Vec<Vec<String>> = files.iter().map(DeletedFile::cells).collect();
         table(&["fid", "length", "deleted", "kept until", "key"], &rows)
     })
-}
-
-/// `Sun, 09 Sep 2001 01:46:40 GMT`.
-fn utc(unixtime: i64) -> String {
-    // The last second that has four digits for the year.
-    const LAST_SECS: u64 = 253_402_300_799;
-    let secs = u64::try_from(unixtime).unwrap_or(0).min(LAST_SECS);
-    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(secs))
 }

@@ -1,6 +1,6 @@
 //! `mogilefs fsck`: begins, ends and watches checks of the files, and shows what they found.
 
-use super::output::{Failure, fields, table};
+use super::output::{Failure, fields, table, utc};
 use super::session::Session;
 use crate::protocol::args::Args as Reply;
 use bstr::ByteSlice as _;
@@ -296,8 +296,9 @@ fn history_row(run: &[(String, String)], is_of_file: bool) -> Vec<String> {
             sums.map(|(code, sum)| format!("{code} {sum}")).collect::<Vec<_>>().join(", ")
         }
     };
+    let started = get("started").parse().map_or_else(|_| get("started"), utc);
     let files = format!("{}-{}", get("first_fid").parse::<i64>().map_or(1, |fid| fid + 1), get("last_fid"));
-    vec![get("id"), get("started"), files, saw, get("lost_fids"), get("options")]
+    vec![get("id"), started, files, saw, get("lost_fids"), get("options")]
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use crate::client::ClientError;
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Why a command failed, by what the caller of the program can do about it.
 #[derive(Debug)]
@@ -171,6 +172,14 @@ pub fn short_size(bytes: u64) -> String {
         unit += 1;
     }
     format!("{value:.1} {}", UNITS[unit])
+}
+
+/// `Sun, 09 Sep 2001 01:46:40 GMT`.
+pub fn utc(unixtime: i64) -> String {
+    // The last second that has four digits for the year.
+    const LAST_SECS: u64 = 253_402_300_799;
+    let secs = u64::try_from(unixtime).unwrap_or(0).min(LAST_SECS);
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(secs))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! done. Without clients there is no rest at all. It never stops work altogether: a share of the time, the floor, is
 //! always left, since files with one copy are waiting.
 //!
-//! Additive increase, multiplicative decrease, as in TCP. Must never hold a lock that a request needs.
+//! Additive increase, multiplicative decrease and a slow start, as in TCP. Must never hold a lock that a request needs.
 
 use crate::settings::JobSettings;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -16,12 +16,14 @@ use std::time::{Duration, Instant};
 /// The share of the time that background work may use, in thousandths.
 const FULL_SHARE: u32 = 1000;
 /// What a good window adds to the share.
-const SHARE_STEP: u32 = 50;
+const SHARE_STEP: u32 = 20;
+/// The share of work that begins while clients are there: it has to find out first how much they bear.
+const SHARE_AT_BEGIN: u32 = 50;
 /// A window is judged after so long if it had enough requests, else later.
-const WINDOW_MIN: Duration = Duration::from_millis(200);
+const WINDOW_MIN: Duration = Duration::from_millis(100);
 const WINDOW_MAX: Duration = Duration::from_secs(1);
 /// Requests that make a window worth judging.
-const REQUESTS_ENOUGH: u64 = 100;
+const REQUESTS_ENOUGH: u64 = 50;
 /// Fewer in the longest window: nobody is being disturbed.
 const REQUESTS_IDLE: u64 = 10;
 /// One piece of work is never followed by a longer rest.
@@ -74,8 +76,8 @@ impl Pace {
         let inner = &*self.0;
         let took_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         let quiet_slow_us = inner.quiet_slow_us.load(Ordering::Relaxed);
+        inner.requests.fetch_add(1, Ordering::Relaxed);
         if inner.is_background_active.load(Ordering::Relaxed) {
-            inner.requests.fetch_add(1, Ordering::Relaxed);
             if took_us > quiet_slow_us.saturating_mul(2) {
                 inner.slow_requests.fetch_add(1, Ordering::Relaxed);
             }
@@ -90,7 +92,9 @@ impl Pace {
         if !inner.is_on {
             return Duration::ZERO;
         }
-        inner.is_background_active.store(true, Ordering::Relaxed);
+        if !inner.is_background_active.swap(true, Ordering::Relaxed) {
+            self.begin_work(Instant::now());
+        }
         self.judge_window(Instant::now());
         rest_for(inner.share.load(Ordering::Relaxed), worked)
     }
@@ -98,6 +102,16 @@ impl Pace {
     /// The share of the time that background work has now, in percent.
     pub fn share_percent(&self) -> u32 {
         self.0.share.load(Ordering::Relaxed) * 100 / FULL_SHARE
+    }
+
+    /// Work begins after a pause: slowly, if there are clients.
+    fn begin_work(&self, now: Instant) {
+        let inner = &*self.0;
+        inner.window.lock().unwrap_or_else(PoisonError::into_inner).begun = now;
+        inner.slow_requests.store(0, Ordering::Relaxed);
+        let is_disturbing = inner.requests.swap(0, Ordering::Relaxed) >= REQUESTS_IDLE;
+        let share = if is_disturbing { SHARE_AT_BEGIN.max(inner.floor) } else { FULL_SHARE };
+        inner.share.store(share, Ordering::Relaxed);
     }
 
     /// Whoever comes first after the end of a window judges it; nobody waits for that.
@@ -116,19 +130,19 @@ impl Pace {
         window.begun = now;
         let slow_requests = inner.slow_requests.swap(0, Ordering::Relaxed);
         inner.requests.store(0, Ordering::Relaxed);
-        // The first window after a pause began long ago and says nothing.
         let share = inner.share.load(Ordering::Relaxed);
-        let next = if age > ABSENT_AFTER { share } else { next_share(share, inner.floor, requests, slow_requests) };
-        inner.share.store(next, Ordering::Relaxed);
+        inner.share.store(next_share(share, inner.floor, requests, slow_requests), Ordering::Relaxed);
     }
 
-    /// To be called now and then, by whoever looks after the workers: without work for a while, what requests take is
-    /// measured anew.
+    /// To be called about once a second, by whoever looks after the workers: without work for a while, what requests take
+    /// is measured anew, and how many there are.
     pub fn look_whether_quiet(&self) {
         let inner = &*self.0;
-        let age = inner.window.lock().unwrap_or_else(PoisonError::into_inner).begun.elapsed();
-        if age > ABSENT_AFTER {
+        let mut window = inner.window.lock().unwrap_or_else(PoisonError::into_inner);
+        if window.begun.elapsed() > ABSENT_AFTER {
             inner.is_background_active.store(false, Ordering::Relaxed);
+            window.begun = Instant::now();
+            inner.requests.store(0, Ordering::Relaxed);
         }
     }
 }
@@ -171,9 +185,9 @@ mod tests {
         assert_eq!(next_share(1000, FLOOR, 200, 2), 1000, "one in a hundred is what there is without work");
         assert_eq!(next_share(1000, FLOOR, 200, 3), 500);
         assert_eq!(next_share(60, FLOOR, 200, 50), FLOOR);
-        assert_eq!(next_share(500, FLOOR, 200, 0), 550);
+        assert_eq!(next_share(500, FLOOR, 200, 0), 520);
         assert_eq!(next_share(FLOOR, FLOOR, 9, 9), FULL_SHARE, "nobody is there");
-        assert_eq!(next_share(500, FLOOR, 20, 1), 550, "a single one says nothing");
+        assert_eq!(next_share(500, FLOOR, 20, 1), 520, "a single one says nothing");
     }
 
     #[test]
@@ -199,6 +213,17 @@ mod tests {
         }
         assert_eq!(pace.0.quiet_slow_us.load(Ordering::Relaxed), learnt);
         assert_eq!(pace.0.slow_requests.load(Ordering::Relaxed), 5000);
+    }
+
+    #[test]
+    fn work_begins_slowly_only_where_clients_are() {
+        let pace = Pace::new(&Settings::defaults().jobs);
+        let worked = Duration::from_millis(1);
+        assert_eq!(pace.rest_after(worked), Duration::ZERO);
+        let pace = Pace::new(&Settings::defaults().jobs);
+        (0..REQUESTS_IDLE).for_each(|_| pace.note_request(Duration::from_micros(100)));
+        assert_eq!(pace.rest_after(worked), 19 * worked);
+        assert_eq!(pace.share_percent(), 5);
     }
 
     #[test]

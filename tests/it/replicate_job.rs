@@ -177,7 +177,7 @@ fn a_locked_file_is_left_to_its_holder() {
             let mut settings = Settings::defaults().database;
             settings.url.clone_from(&database.url);
             let session = Store::open(&settings, logging::discard()).expect("open").session().expect("a session");
-            let lock = session.try_lock(&format!("mgfs:fid:{fid}:replicate"), Duration::ZERO).await;
+            let lock = session.try_lock(&format!("mgfs:fid:{fid}:replicate"), Duration::from_secs(10)).await;
             let lock = lock.expect("the database works").expect("nobody has it");
             cluster.session().ok("updateclass domain=d&key=k&class=default");
             cluster.tracker.process.wait_for_log("nothing to replicate", "outcome", "failed_getting_lock");
