@@ -874,6 +874,8 @@ async fn c66_enqueue_replication(f: &Fixture) {
     assert!((find(25).nexttry - now - 1).abs() <= 2);
 }
 
+/// J50: claimed rows come up again in 1000 s, with the failures they had. J52: rows of later times, and parked ones, stay.
+/// J53: urgent rows come first.
 async fn c67_c68_claim(f: &Fixture) {
     let now = f.now();
     f.sql(&format!(
@@ -895,6 +897,7 @@ async fn c67_c68_claim(f: &Fixture) {
     assert_eq!(f.get(queues::due), queues::Due::default());
 }
 
+/// J51.
 async fn c69_two_claimers(f: &Fixture) {
     let rows: Vec<String> = (1..=100).map(|fid| format!("({fid}, 1)")).collect();
     f.sql(&format!("INSERT INTO file_to_delete2 (fid, nexttry) VALUES {}", rows.join(", "))).await;

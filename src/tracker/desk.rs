@@ -225,6 +225,33 @@ mod tests {
         assert_eq!(desk.rows_to_claim(500), 150);
     }
 
+    /// J54: the setting `internal_queue_limit` is where growing ends. J48 (ours is stricter): nothing is claimed while any
+    /// row waits. J57: a worker gets no more than it has room for.
+    #[test]
+    fn claims_have_limits() {
+        let mut desk: Desk<u32> = Desk::new(&JobMetrics::default());
+        let mut answers = Vec::new();
+        let mut limits = Vec::new();
+        for _ in 0..20 {
+            let (ask, answer) = question(1);
+            desk.ask(ask);
+            answers.push(answer);
+            limits.push(desk.rows_to_claim(1000));
+        }
+        assert_eq!((limits[16], limits[17], limits[19]), (950, 1000, 1000));
+        desk.put((0..25).collect());
+        assert_eq!(
+            answers.iter_mut().filter_map(|answer| answer.try_recv().ok()).map(|rows| rows.len()).max(),
+            Some(1)
+        );
+        let (ask, mut answer) = question(3);
+        desk.ask(ask);
+        assert_eq!(answer.try_recv().expect("answered").len(), 3);
+        let (ask, _answer) = question(1);
+        desk.waiting.push_back(ask);
+        assert_eq!((desk.rows.len(), desk.rows_to_claim(1000)), (2, 0));
+    }
+
     #[test]
     fn rows_of_a_worker_that_is_gone_go_to_the_next_in_order() {
         let mut desk: Desk<u32> = Desk::new(&JobMetrics::default());

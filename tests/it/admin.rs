@@ -149,7 +149,7 @@ fn want_nobody_and_somebody_again() {
     assert_eq!(session.ask("clear_cache callid=1"), "OK callid=1");
 }
 
-/// Without a job master the workers that it feeds go as well; they are still desired and come back with it.
+/// J55: without a job master the workers that it feeds go as well; they are still desired and come back with it.
 #[test]
 fn workers_that_are_fed_by_the_job_master_go_and_come_with_it() {
     let database = database();
