@@ -12,6 +12,7 @@ mod copy_in;
 mod delete;
 mod devices;
 mod digest;
+mod directory_sync;
 mod fetch;
 mod http;
 mod mount_guard;

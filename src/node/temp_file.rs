@@ -2,6 +2,7 @@
 //!
 //! A temporary file that is not put in its place removes itself.
 
+use super::directory_sync::sync_directory;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -63,11 +64,6 @@ impl Drop for TempFile {
             let _ = std::fs::remove_file(&self.path);
         }
     }
-}
-
-/// Makes the entries of a directory durable.
-pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
 }
 
 fn temp_name(target: &Path) -> String {
