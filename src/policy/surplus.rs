@@ -1,4 +1,5 @@
-//! Which copy may go when a file has more than its policy wants (W28): never one that the policy would miss.
+//! Which copy may go when a file has more than its policy wants (W28): never one that the policy would miss. Where it
+//! would miss any, which one should move.
 
 use super::candidates::told_views;
 use super::on_hosts::is_named;
@@ -21,23 +22,58 @@ impl ReplicationPolicy {
         if self.ask(question, chance) != Verdict::TooGood {
             return None;
         }
+        let views = self.least_wanted_first(question, removable, chance);
+        let spared = views.iter().find(|view| self.can_spare(question, view, chance))?;
+        Some(spared.device.devid)
+    }
+
+    /// The copy to move when there are too many, but none can be spared where they are (four on two hosts, of which
+    /// three should be on three): in its new place, another one can be. `None` if no move leads there.
+    pub fn choose_move(&self, question: &Question<'_>, removable: &[DevId], chance: &mut Chance) -> Option<DevId> {
+        if self.ask(question, chance) != Verdict::TooGood {
+            return None;
+        }
+        let views = self.least_wanted_first(question, removable, chance);
+        views.iter().map(|view| view.device.devid).find(|&devid| self.helps_elsewhere(question, devid, chance))
+    }
+
+    /// Does this copy make another one dispensable if it is where the policy wants it instead?
+    fn helps_elsewhere(&self, question: &Question<'_>, devid: DevId, chance: &mut Chance) -> bool {
+        let left = without(question.told, devid);
+        let Verdict::CopyTo { ideal, .. } = self.ask(&Question { told: &left, ..*question }, chance) else {
+            return false;
+        };
+        let new_places = ideal.iter().filter(|target| !question.told.contains(target));
+        new_places.take(1).any(|&target| {
+            let told = [left.as_slice(), &[target]].concat();
+            let moved = Question { told: &told, ..*question };
+            self.choose_surplus(&moved, &left, chance).is_some()
+        })
+    }
+
+    /// Those of the told devices in `removable` whose copies bring the file nearer to what is wanted by going.
+    fn least_wanted_first<'w>(
+        &self,
+        question: &Question<'w>,
+        removable: &[DevId],
+        chance: &mut Chance,
+    ) -> Vec<DeviceView<'w>> {
         let told = told_views(question).filter(|view| removable.contains(&view.device.devid));
         let mut views: Vec<_> = told.filter(|view| self.has_surplus_at(question, view)).collect();
-        views.retain(|view| self.can_spare(question, view, chance));
-        // The first of equals is taken: any of them.
+        // Equals stay in the order of chance.
         views.shuffle(chance);
         let fullest_first = |view: &DeviceView<'_>| (view.device.free_fraction() * f64::from(u32::MAX)) as u32;
-        let spared = views.iter().min_by_key(|view| {
+        views.sort_by_key(|view| {
             let is_in_use = view.host.is_alive() && view.device.status == DeviceStatus::Alive;
             let on_its_host = std::cmp::Reverse(copies_on_host(question, view));
             (self.wants_copy_on(view), is_in_use, on_its_host, fullest_first(view))
-        })?;
-        Some(spared.device.devid)
+        });
+        views
     }
 
     /// Is the policy content without this copy?
     fn can_spare(&self, question: &Question<'_>, view: &DeviceView<'_>, chance: &mut Chance) -> bool {
-        let left: Vec<_> = question.told.iter().copied().filter(|&devid| devid != view.device.devid).collect();
+        let left = without(question.told, view.device.devid);
         let readable: Vec<_> = left
             .iter()
             .copied()
@@ -72,6 +108,10 @@ impl ReplicationPolicy {
     }
 }
 
+fn without(told: &[DevId], devid: DevId) -> Vec<DevId> {
+    told.iter().copied().filter(|&other| other != devid).collect()
+}
+
 /// How many told devices there are on the host of this one.
 fn copies_on_host(question: &Question<'_>, view: &DeviceView<'_>) -> usize {
     told_views(question).filter(|told| told.host.hostid == view.host.hostid).count()
@@ -79,19 +119,29 @@ fn copies_on_host(question: &Question<'_>, view: &DeviceView<'_>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use crate::clock::chance_from_seed;
+    use crate::clock::{Chance, chance_from_seed};
     use crate::cluster::fixture::Fixture;
     use crate::ids::DevId;
-    use crate::policy::{Question, parse};
+    use crate::policy::{Question, ReplicationPolicy, parse};
+
+    type Choice = fn(&ReplicationPolicy, &Question<'_>, &[DevId], &mut Chance) -> Option<DevId>;
 
     /// What may be removed over many draws, of these devices.
     fn chosen_of(policy: &str, mindevcount: i64, cluster: &str, removable: &[i64]) -> Vec<i64> {
+        draw_all(ReplicationPolicy::choose_surplus, policy, mindevcount, cluster, removable)
+    }
+
+    fn moved(policy: &str, mindevcount: i64, cluster: &str) -> Vec<i64> {
+        draw_all(ReplicationPolicy::choose_move, policy, mindevcount, cluster, &(1..10).collect::<Vec<_>>())
+    }
+
+    fn draw_all(choose: Choice, policy: &str, mindevcount: i64, cluster: &str, removable: &[i64]) -> Vec<i64> {
         let world = Fixture::parse(cluster);
         let question =
             Question { told: &world.told, world: &world.snapshot, failed: &[], mindevcount, min_free_space_mb: 100 };
         let removable: Vec<_> = removable.iter().copied().map(DevId).collect();
         let policy = parse(policy).expect("a policy");
-        let draw = |seed| policy.choose_surplus(&question, &removable, &mut chance_from_seed(seed));
+        let draw = |seed| choose(&policy, &question, &removable, &mut chance_from_seed(seed));
         let mut chosen: Vec<_> = (0..40).filter_map(draw).map(|devid| devid.0).collect();
         chosen.sort_unstable();
         chosen.dedup();
@@ -129,5 +179,18 @@ mod tests {
         assert_eq!(chosen_of("MultipleHosts()", 2, "h1[d1=X] h2[d2=X] h3[d3=X,down]", &[1, 2]), [0; 0]);
         assert_eq!(chosen("MultipleHosts()", 1, "h1[d1=X] h2!unreachable[d2=X]"), [2]);
         assert_eq!(chosen("MultipleHosts()", 1, "h1[d1=X,down] h2[d2=X,down]"), [0; 0]);
+    }
+
+    #[test]
+    fn where_none_can_be_spared_one_of_a_host_with_several_moves() {
+        let two_by_two = "h1[d1=X d2=X] h2[d3=X,used:800 d4=X] h3[d5=_]";
+        assert_eq!(chosen("MultipleHosts()", 3, two_by_two), [0; 0]);
+        assert_eq!(moved("MultipleHosts()", 3, two_by_two), [3]);
+        assert_eq!(moved("MultipleHosts()", 3, "h1[d1=X d2=X] h2[d3=X] h3[d5=_]"), [0; 0], "no surplus");
+        assert_eq!(
+            moved("MultipleHosts()", 3, "h1[d1=X d2=X] h2[d3=X d4=X] h3[d5=_,used:1000]"),
+            [0; 0],
+            "nowhere to go"
+        );
     }
 }

@@ -67,14 +67,13 @@ async fn move_locked(
         Err(reason) => return Ok(failed(ctx, todo, 0, reason)),
     };
     let mut whereabouts = Whereabouts::new(&cluster, devids, file.length);
-    whereabouts.mask(devid);
     let mut replication = Replication::of(ctx, &cluster, class, policy, &file)?;
-    let copied = replication.until_content(&mut whereabouts, Purpose::Move { targets }).await;
-    let copies = replication.copies_made;
-    let removed = match copied {
-        Ok(outcome) => remove_original(&replication, lock, &whereabouts, devid, outcome).await,
-        Err(error) => Err(error),
+    let if_missing = match ctx.settings.jobs.rebalance_ignore_missing {
+        true => IfMissing::CountsAsDeleted,
+        false => IfMissing::IsAFailure,
     };
+    let removed = move_copy(&mut replication, lock, &mut whereabouts, devid, targets, if_missing).await;
+    let copies = replication.copies_made;
     match removed {
         Ok(Removal::Removed) => {
             slog::debug!(ctx.log, "moved a copy"; "fid" => todo.fid, "devid" => devid, "copies" => copies);
@@ -92,6 +91,21 @@ async fn move_locked(
     }
 }
 
+/// Makes the copies that the policy wants if that on this device is to go, on these targets only if there are any; then
+/// removes it. The caller has seen that the device lets it go.
+pub(super) async fn move_copy(
+    replication: &mut Replication<'_>,
+    lock: &LockGuard,
+    whereabouts: &mut Whereabouts,
+    devid: DevId,
+    targets: &[DevId],
+    if_missing: IfMissing,
+) -> StoreResult<Removal> {
+    whereabouts.mask(devid);
+    let copied = replication.until_content(whereabouts, Purpose::Move { targets }).await?;
+    remove_original(replication, lock, whereabouts, devid, copied, if_missing).await
+}
+
 /// Removes the copy if what was done before suffices.
 async fn remove_original(
     replication: &Replication<'_>,
@@ -99,6 +113,7 @@ async fn remove_original(
     whereabouts: &Whereabouts,
     devid: DevId,
     copied: ReplicateOutcome,
+    if_missing: IfMissing,
 ) -> StoreResult<Removal> {
     let reason = match copied {
         ReplicateOutcome::Replicated { .. } | ReplicateOutcome::AlreadyHappy | ReplicateOutcome::TooHappy => None,
@@ -113,10 +128,6 @@ async fn remove_original(
     if !replication.is_safe_without(devid, &seen, whereabouts) {
         return Ok(Removal::Kept("nodes do not show enough of the other copies".to_owned()));
     }
-    let if_missing = match replication.ctx.settings.jobs.rebalance_ignore_missing {
-        true => IfMissing::CountsAsDeleted,
-        false => IfMissing::IsAFailure,
-    };
     remove_copy(replication.ctx, lock, replication.file, devid, if_missing).await
 }
 

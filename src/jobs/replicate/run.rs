@@ -55,7 +55,7 @@ async fn bring_in_line(
     }
     let mut replication = Replication::of(ctx, &cluster, class, policy, &file)?;
     let outcome = match replication.until_content(&mut whereabouts, Purpose::Item(todo)).await? {
-        ReplicateOutcome::TooHappy => surplus::remove_one(&replication, lock, &whereabouts).await?,
+        ReplicateOutcome::TooHappy => surplus::remove_one(&mut replication, lock, &mut whereabouts).await?,
         outcome => outcome,
     };
     Ok((outcome, replication.row_removed))

@@ -1,18 +1,22 @@
 //! One copy less of a file that has more than its policy wants (jobs.md 7.8, W28). One per pass: the next pass sees what
-//! became of it.
+//! became of it. Where none can be spared as they lie, one moves to where the policy wants it, so that the next pass can
+//! spare another.
 
+use super::move_away::move_copy;
 use super::outcome::ReplicateOutcome;
 use super::remove_copy::{IfMissing, Removal, remove_copy};
 use super::replication::Replication;
 use super::whereabouts::Whereabouts;
+use crate::clock::Chance;
 use crate::ids::DevId;
+use crate::policy::{Question, ReplicationPolicy};
 use crate::store::{LockGuard, StoreResult};
 
 /// Removes the copy that the policy misses least, if the others are really there.
 pub(super) async fn remove_one(
-    replication: &Replication<'_>,
+    replication: &mut Replication<'_>,
     lock: &LockGuard,
-    whereabouts: &Whereabouts,
+    whereabouts: &mut Whereabouts,
 ) -> StoreResult<ReplicateOutcome> {
     let removable = removable(replication, whereabouts);
     if removable.is_empty() {
@@ -21,9 +25,9 @@ pub(super) async fn remove_one(
     let seen = replication.look_at(whereabouts.told()).await;
     let damaged: Vec<DevId> = removable.iter().copied().filter(|devid| seen.damaged.contains(devid)).collect();
     // What is no copy any more goes first: else a sound one might go instead.
-    let chosen = choose(replication, whereabouts, &damaged).or_else(|| choose(replication, whereabouts, &removable));
-    let Some(chosen) = chosen else {
-        return Ok(ReplicateOutcome::SurplusKept("the policy can spare no copy that may be removed".to_owned()));
+    let surplus = |devids: &[DevId]| choose(replication, whereabouts, devids, ReplicationPolicy::choose_surplus);
+    let Some(chosen) = surplus(&damaged).or_else(|| surplus(&removable)) else {
+        return move_one(replication, lock, whereabouts, &removable).await;
     };
     if !replication.is_safe_without(chosen, &seen, whereabouts) {
         return Ok(ReplicateOutcome::SurplusKept(format!(
@@ -31,9 +35,27 @@ pub(super) async fn remove_one(
             devices(&seen.whole, chosen)
         )));
     }
-    match remove_copy(replication.ctx, lock, replication.file, chosen, IfMissing::CountsAsDeleted).await? {
-        Removal::Removed => Ok(ReplicateOutcome::SurplusRemoved { devid: chosen }),
-        Removal::Kept(reason) => Ok(ReplicateOutcome::SurplusKept(reason)),
+    let removal = remove_copy(replication.ctx, lock, replication.file, chosen, IfMissing::CountsAsDeleted).await?;
+    Ok(outcome(removal, chosen))
+}
+
+async fn move_one(
+    replication: &mut Replication<'_>,
+    lock: &LockGuard,
+    whereabouts: &mut Whereabouts,
+    removable: &[DevId],
+) -> StoreResult<ReplicateOutcome> {
+    let Some(chosen) = choose(replication, whereabouts, removable, ReplicationPolicy::choose_move) else {
+        return Ok(ReplicateOutcome::SurplusKept("the policy can spare no copy that may be removed".to_owned()));
+    };
+    let removal = move_copy(replication, lock, whereabouts, chosen, &[], IfMissing::CountsAsDeleted).await?;
+    Ok(outcome(removal, chosen))
+}
+
+fn outcome(removal: Removal, devid: DevId) -> ReplicateOutcome {
+    match removal {
+        Removal::Removed => ReplicateOutcome::SurplusRemoved { devid },
+        Removal::Kept(reason) => ReplicateOutcome::SurplusKept(reason),
     }
 }
 
@@ -45,10 +67,17 @@ fn removable(replication: &Replication<'_>, whereabouts: &Whereabouts) -> Vec<De
         .collect()
 }
 
-fn choose(replication: &Replication<'_>, whereabouts: &Whereabouts, removable: &[DevId]) -> Option<DevId> {
+type Choice = fn(&ReplicationPolicy, &Question<'_>, &[DevId], &mut Chance) -> Option<DevId>;
+
+fn choose(
+    replication: &Replication<'_>,
+    whereabouts: &Whereabouts,
+    removable: &[DevId],
+    choice: Choice,
+) -> Option<DevId> {
     let ctx = replication.ctx;
     let question = whereabouts.question(&replication.cluster, replication.class, ctx.min_free_space_mb());
-    replication.policy.choose_surplus(&question, removable, &mut ctx.chance.borrow_mut())
+    choice(&replication.policy, &question, removable, &mut ctx.chance.borrow_mut())
 }
 
 fn devices(devids: &[DevId], without: DevId) -> String {
