@@ -3,10 +3,14 @@
 use super::connection::StoreConnection;
 use super::error::StoreResult;
 use super::schema::{file, file_on};
-use super::types::{Int, plus};
+use super::types::{AnyInt, Int, plus};
 use crate::ids::{DevId, Fid};
+use diesel::backend::Backend as DieselBackend;
 use diesel::dsl::exists;
 use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::serialize::ToSql;
+use diesel::sql_types::HasSqlType;
 
 /// The devices that have a copy, by number.
 pub fn devids(conn: &mut StoreConnection, fid: Fid) -> StoreResult<Vec<DevId>> {
@@ -96,8 +100,26 @@ pub fn of_device(conn: &mut StoreConnection, devid: DevId, page: Page, limit: i6
 /// Brings `file.devcount` up to date; nothing happens if there is no such file. One statement, so that no change in
 /// between is lost (D16).
 pub fn recount(conn: &mut StoreConnection, fid: Fid) -> StoreResult<()> {
-    let count = super::types::CopyCount(fid);
-    let row = file::table.filter(file::fid.eq(fid));
-    each!(conn, c => diesel::update(row).set(file::devcount.eq(count)).execute(c))?;
+    each!(conn, c => Recount(fid).execute(c))?;
     Ok(())
+}
+
+/// The statement of [`recount`]. Written out, because diesel prepares its updates anew each time: on a server that is a
+/// round trip more for every copy.
+#[derive(Clone, Copy, Debug, QueryId)]
+struct Recount(Fid);
+
+impl<Conn> RunQueryDsl<Conn> for Recount {}
+
+impl<DB> QueryFragment<DB> for Recount
+where
+    DB: DieselBackend + HasSqlType<AnyInt>,
+    Fid: ToSql<AnyInt, DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        out.push_sql("UPDATE file SET devcount = (SELECT COUNT(*) FROM file_on WHERE file_on.fid = ");
+        out.push_bind_param::<AnyInt, _>(&self.0)?;
+        out.push_sql(") WHERE file.fid = ");
+        out.push_bind_param::<AnyInt, _>(&self.0)
+    }
 }

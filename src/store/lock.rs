@@ -4,10 +4,11 @@
 //! SQLite name only the process. Then the lock of the database is taken. Both are given back together; a lost connection
 //! takes its locks with it, and the guard knows (D20).
 
-use super::connection::{Backend, Location};
+use super::connection::{Backend, Location, StoreConnection};
 use super::error::StoreResult;
 use super::lock_row::{self, Holder};
 use super::session::{Session, SessionInner};
+use super::writer::Durability;
 use slog::warn;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -87,8 +88,8 @@ pub struct LockGuard {
     holder: Holder,
     /// The session's count of lost connections when the lock was taken.
     losses: u64,
-    released: bool,
-    _process_lock: ProcessLock,
+    /// `None` once the lock was given back.
+    process_lock: Option<ProcessLock>,
 }
 
 impl Session {
@@ -115,8 +116,7 @@ impl Session {
             name: name.to_owned(),
             holder,
             losses: self.inner.losses.load(Ordering::Acquire),
-            released: false,
-            _process_lock: process_lock,
+            process_lock: Some(process_lock),
         }))
     }
 
@@ -127,7 +127,7 @@ impl Session {
                 return Ok(false);
             }
             let (name, holder) = (name.to_owned(), holder.clone());
-            return self.write(move |conn| lock_row::take_row(conn, &name, &holder)).await;
+            return self.write_visibly(move |conn| lock_row::take_row(conn, &name, &holder)).await;
         }
         let taken = self.read(|conn| lock_row::try_on_connection(conn, name, &holder.hostname))?;
         if taken {
@@ -145,31 +145,50 @@ impl LockGuard {
 
     /// Is it still held? Not after the connection it was taken on was lost (C97).
     pub fn is_held(&self) -> bool {
-        !self.released && self.losses == self.session.losses.load(Ordering::Acquire)
+        self.process_lock.is_some() && self.losses == self.session.losses.load(Ordering::Acquire)
     }
 
     /// Gives the lock back. True if it was held until now; false if it had been lost. A database that cannot be reached is
     /// logged: its lock ends with the connection, or on SQLite with this process.
     pub async fn release(mut self) -> bool {
         let was_held = self.is_held();
-        self.released = true;
-        if !was_held {
-            return false;
-        }
+        let Some(process_lock) = self.process_lock.take().filter(|_| was_held) else { return false };
         let outcome = match &self.session.shared.writer {
             None => self.release_on_connection(),
-            Some(writer) => {
-                let (name, holder) = (self.name.clone(), self.holder.clone());
-                match writer.submit(move |conn| lock_row::release_row(conn, &name, &holder)) {
-                    Ok(answer) => answer.await.unwrap_or(Ok(false)),
-                    Err(error) => Err(error),
-                }
-            }
+            Some(writer) => match writer.submit(Durability::Visible, self.release_row(process_lock)) {
+                Ok(answer) => answer.await.unwrap_or(Ok(false)),
+                Err(error) => Err(error),
+            },
         };
         outcome.unwrap_or_else(|error| {
             warn!(self.session.shared.log, "a lock was not released"; "lock" => &self.name, "error" => %error);
             false
         })
+    }
+
+    /// For a write that is the last thing done under the lock: part of it, so that giving the lock back costs nothing of
+    /// its own. [`LockGuard::released_by_write`] is to follow when it is stored, else [`LockGuard::release`].
+    pub fn release_in_write(&self) -> ReleaseInWrite {
+        let has_row = self.session.shared.writer.is_some() && self.is_held();
+        ReleaseInWrite(has_row.then(|| (self.name.clone(), self.holder.clone())))
+    }
+
+    /// Ends a lock whose row went with a write.
+    pub async fn released_by_write(mut self) {
+        match self.session.shared.writer {
+            Some(_) => self.process_lock = None,
+            None => drop(self.release().await),
+        }
+    }
+
+    /// Gives back the row, and the lock within this process after it: the next holder's row must not be the one that is
+    /// deleted.
+    fn release_row(&self, process_lock: ProcessLock) -> impl FnMut(&mut StoreConnection) -> StoreResult<bool> + use<> {
+        let (name, holder) = (self.name.clone(), self.holder.clone());
+        move |conn| {
+            let _until_then = &process_lock;
+            lock_row::release_row(conn, &name, &holder)
+        }
     }
 
     fn release_on_connection(&self) -> StoreResult<bool> {
@@ -188,18 +207,31 @@ impl LockGuard {
     }
 }
 
+/// Gives a lock back as part of a write. On servers that is not possible, and nothing happens.
+#[derive(Clone, Debug)]
+pub struct ReleaseInWrite(Option<(String, Holder)>);
+
+impl ReleaseInWrite {
+    /// To be called in the write.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub fn run(&self, conn: &mut StoreConnection) -> StoreResult<()> {
+        if let Some((name, holder)) = &self.0 {
+            lock_row::release_row(conn, name, holder)?;
+        }
+        Ok(())
+    }
+}
+
 /// Best effort for guards that nobody released: on SQLite the writer is asked, on servers the connection if it is idle.
 impl Drop for LockGuard {
     fn drop(&mut self) {
-        if !self.is_held() {
-            return;
-        }
+        let was_held = self.is_held();
+        let Some(process_lock) = self.process_lock.take().filter(|_| was_held) else { return };
         match &self.session.shared.writer {
-            Some(writer) => {
-                let (name, holder) = (self.name.clone(), self.holder.clone());
-                // The answer is for nobody; the writer keeps the order, so the next holder comes after this.
-                let _ = writer.submit(move |conn| lock_row::release_row(conn, &name, &holder));
-            }
+            // The answer is for nobody. It comes after what the holder had handed over and did not wait for.
+            Some(writer) => drop(writer.submit(Durability::OnDisk, self.release_row(process_lock))),
             None => self.session.with_idle_connection(|conn| {
                 if lock_row::release_on_connection(conn, &self.name, &self.holder.hostname).is_ok() {
                     self.forget_one();

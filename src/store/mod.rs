@@ -45,7 +45,7 @@ pub mod tempfiles;
 pub use connection::{Backend, StoreConnection};
 pub use error::{StoreError, StoreResult};
 pub use extension_tables::ExtensionTables;
-pub use lock::LockGuard;
+pub use lock::{LockGuard, ReleaseInWrite};
 pub use session::Session;
 pub use setup::{SCHEMA_VERSION, SetupOutcome};
 pub use store_handle::Store;

@@ -9,6 +9,7 @@ use super::queues::delete::DeleteTodo;
 use super::queues::replicate::ReplicateTodo;
 use super::queues::todo::{FsckTodo, RebalanceTodo};
 use super::store_handle::{StoreShared, writer_vanished};
+use super::writer::Durability;
 use crate::ids::Fid;
 use diesel::Connection;
 use rand::RngExt as _;
@@ -100,8 +101,25 @@ impl Session {
         T: Send + 'static,
         F: FnMut(&mut StoreConnection) -> StoreResult<T> + Send + 'static,
     {
+        self.write_with(Durability::OnDisk, body).await
+    }
+
+    /// As [`Session::write`], but need not survive a power failure. Servers decide that themselves.
+    pub(super) async fn write_visibly<T, F>(&self, body: F) -> StoreResult<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut StoreConnection) -> StoreResult<T> + Send + 'static,
+    {
+        self.write_with(Durability::Visible, body).await
+    }
+
+    async fn write_with<T, F>(&self, durability: Durability, body: F) -> StoreResult<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut StoreConnection) -> StoreResult<T> + Send + 'static,
+    {
         match &self.inner.shared.writer {
-            Some(writer) => writer.submit(body)?.await.unwrap_or_else(|_| Err(writer_vanished())),
+            Some(writer) => writer.submit(durability, body)?.await.unwrap_or_else(|_| Err(writer_vanished())),
             None => self.write_directly(body).await,
         }
     }

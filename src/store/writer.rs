@@ -3,10 +3,14 @@
 //! Each write runs in a savepoint of its own, so that one that fails takes nothing else with it; none is answered before
 //! the transaction is on disk. When the group as a whole breaks (a full disk, a panic), nothing of it is stored, and its
 //! writes are carried out again one by one.
+//!
+//! Rows of locks need not outlive a power failure, which ends their holders too. They go first, in a transaction of their
+//! own that waits for no disk.
 
 use super::connection::{StoreConnection, begin, commit, is_at_outer_level};
 use super::error::{StoreError, StoreResult};
 use diesel::Connection;
+use diesel::connection::SimpleConnection;
 use slog::{Logger, error, warn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -14,8 +18,28 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
+/// What must be true before a write is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// It is on disk.
+    OnDisk,
+    /// Every process sees it. It may overtake writes that were handed over before it and are not answered yet.
+    Visible,
+}
+
+impl Durability {
+    fn pragma(self) -> &'static str {
+        match self {
+            Self::OnDisk => "PRAGMA synchronous = FULL",
+            Self::Visible => "PRAGMA synchronous = NORMAL",
+        }
+    }
+}
+
 /// One write that waits for its turn; may be run more than once, with nothing left of the runs before the last.
 trait Job: Send {
+    fn durability(&self) -> Durability;
+
     /// Does the work and keeps its result.
     fn run(&mut self, conn: &mut StoreConnection) -> StoreResult<()>;
 
@@ -24,6 +48,7 @@ trait Job: Send {
 }
 
 struct TypedJob<T, F> {
+    durability: Durability,
     body: F,
     result: Option<StoreResult<T>>,
     reply: oneshot::Sender<StoreResult<T>>,
@@ -34,6 +59,10 @@ where
     T: Send + 'static,
     F: FnMut(&mut StoreConnection) -> StoreResult<T> + Send + 'static,
 {
+    fn durability(&self) -> Durability {
+        self.durability
+    }
+
     fn run(&mut self, conn: &mut StoreConnection) -> StoreResult<()> {
         let result = (self.body)(conn);
         let outcome = result.as_ref().map(|_| ()).map_err(StoreError::clone);
@@ -42,13 +71,16 @@ where
     }
 
     fn answer(self: Box<Self>, committed: StoreResult<()>) {
-        let outcome = match (committed, self.result) {
+        let Self { body, result, reply, .. } = *self;
+        // What the body holds on to is free when the caller goes on.
+        drop(body);
+        let outcome = match (committed, result) {
             (Err(error), _) => Err(error),
             (Ok(()), Some(result)) => result,
             (Ok(()), None) => Err(StoreError::Other("the write was not run".to_owned())),
         };
         // A caller that has given up does not want the answer.
-        let _ = self.reply.send(outcome);
+        let _ = reply.send(outcome);
     }
 }
 
@@ -70,7 +102,7 @@ impl Writer {
     pub(super) fn start(reconnect: Reconnect, group_max: usize, log: Logger) -> StoreResult<Self> {
         let conn = reconnect()?;
         let (jobs, waiting) = channel();
-        let mut worker = Worker { conn: Some(conn), reconnect, group_max, log };
+        let mut worker = Worker { conn: Some(conn), durability: None, reconnect, group_max, log };
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
             .spawn(move || worker.work(&waiting))
@@ -78,14 +110,14 @@ impl Writer {
         Ok(Self { running: Mutex::new(Some(Running { jobs, thread })) })
     }
 
-    /// Hands a write over; the receiver gets its result once it is durable.
-    pub(super) fn submit<T, F>(&self, body: F) -> StoreResult<oneshot::Receiver<StoreResult<T>>>
+    /// Hands a write over; the receiver gets its result once it is what `durability` says.
+    pub(super) fn submit<T, F>(&self, durability: Durability, body: F) -> StoreResult<oneshot::Receiver<StoreResult<T>>>
     where
         T: Send + 'static,
         F: FnMut(&mut StoreConnection) -> StoreResult<T> + Send + 'static,
     {
         let (reply, receiver) = oneshot::channel();
-        let job = Box::new(TypedJob { body, result: None, reply });
+        let job = Box::new(TypedJob { durability, body, result: None, reply });
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = running.as_ref().is_some_and(|running| running.jobs.send(job).is_ok());
         if sent { Ok(receiver) } else { Err(closed()) }
@@ -117,6 +149,8 @@ pub(super) fn closed() -> StoreError {
 struct Worker {
     /// `None` after a failure: the next group connects anew.
     conn: Option<StoreConnection>,
+    /// What the connection's commits are now, if known.
+    durability: Option<Durability>,
     reconnect: Reconnect,
     group_max: usize,
     log: Logger,
@@ -127,18 +161,24 @@ impl Worker {
         while let Ok(first) = waiting.recv() {
             let mut group = vec![first];
             group.extend(waiting.try_iter().take(self.group_max.saturating_sub(1)));
-            self.carry_out(group);
+            let (visible, on_disk) =
+                group.into_iter().partition::<Vec<_>, _>(|job| job.durability() == Durability::Visible);
+            self.carry_out(visible, Durability::Visible);
+            self.carry_out(on_disk, Durability::OnDisk);
         }
     }
 
-    fn carry_out(&mut self, mut group: Vec<Box<dyn Job>>) {
-        match self.attempt(&mut group) {
+    fn carry_out(&mut self, mut group: Vec<Box<dyn Job>>, durability: Durability) {
+        if group.is_empty() {
+            return;
+        }
+        match self.attempt(&mut group, durability) {
             Ok(()) => answer_all(group, &Ok(())),
             Err(failure) if group.len() > 1 && failure.worth_separating => {
                 warn!(self.log, "a group of writes broke, repeating them one by one";
                     "writes" => group.len(), "error" => %failure.error);
                 for job in group {
-                    self.carry_out(vec![job]);
+                    self.carry_out(vec![job], durability);
                 }
             }
             Err(failure) => {
@@ -149,19 +189,25 @@ impl Worker {
     }
 
     /// Runs the group in one transaction. After an error nothing of it is stored.
-    fn attempt(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), GroupFailure> {
-        let mut conn = match self.conn.take() {
-            Some(conn) => conn,
-            None => (self.reconnect)().map_err(GroupFailure::of_all)?,
+    fn attempt(&mut self, group: &mut [Box<dyn Job>], durability: Durability) -> Result<(), GroupFailure> {
+        let mut conn = match (self.conn.take(), self.durability.take()) {
+            (Some(conn), Some(known)) if known == durability => conn,
+            (Some(conn), _) => with_commits(conn, durability)?,
+            (None, _) => with_commits((self.reconnect)().map_err(GroupFailure::of_all)?, durability)?,
         };
-        if let Err(error) = begin(&mut conn) {
-            return Err(GroupFailure::of_all(error));
-        }
+        begin(&mut conn).map_err(GroupFailure::of_all)?;
         run_group(&mut conn, group).map_err(GroupFailure::of_one)?;
         commit(&mut conn).map_err(GroupFailure::of_one)?;
         self.conn = Some(conn);
+        self.durability = Some(durability);
         Ok(())
     }
+}
+
+/// The connection, with commits of this kind from now on.
+fn with_commits(mut conn: StoreConnection, durability: Durability) -> Result<StoreConnection, GroupFailure> {
+    conn.batch_execute(durability.pragma()).map_err(|error| GroupFailure::of_all(error.into()))?;
+    Ok(conn)
 }
 
 /// Why nothing of a group was stored. The connection is given up, which rolls back.

@@ -7,7 +7,7 @@ use crate::ids::{DevId, Fid};
 use crate::jobs::backoff::{self, DeleteObstacle};
 use crate::jobs::context::JobContext;
 use crate::store::queues::delete::DeleteTodo;
-use crate::store::{StoreResult, checksums, deleted_files, file_on, queues, tempfiles};
+use crate::store::{LockGuard, StoreResult, checksums, deleted_files, file_on, queues, tempfiles};
 use std::time::Duration;
 
 /// How long to wait for the lock of a file.
@@ -35,12 +35,16 @@ pub async fn run(ctx: &JobContext, todo: &DeleteTodo) -> StoreResult<DeleteOutco
     let Some(lock) = ctx.session.try_lock(&lock_name, LOCK_WAIT).await? else {
         return postpone(ctx, todo, Vec::new(), DeleteObstacle::Locked).await;
     };
-    let outcome = delete_copies(ctx, todo).await;
-    lock.release().await;
+    let outcome = delete_copies(ctx, &lock, todo).await;
+    match outcome {
+        // The lock went with everything else that the database knew of the file.
+        Ok(DeleteOutcome::Deleted { .. }) => lock.released_by_write().await,
+        _ => drop(lock.release().await),
+    }
     outcome
 }
 
-async fn delete_copies(ctx: &JobContext, todo: &DeleteTodo) -> StoreResult<DeleteOutcome> {
+async fn delete_copies(ctx: &JobContext, lock: &LockGuard, todo: &DeleteTodo) -> StoreResult<DeleteOutcome> {
     let fid = todo.fid;
     let Some(devids) = ctx.session.read(|conn| file_on::devids_unless_owned(conn, fid))? else {
         slog::warn!(ctx.log, "a file that is to be deleted is alive; left alone"; "fid" => fid);
@@ -59,7 +63,7 @@ async fn delete_copies(ctx: &JobContext, todo: &DeleteTodo) -> StoreResult<Delet
     }
     match worst {
         Some(obstacle) => postpone(ctx, todo, settled, obstacle).await,
-        None => finish(ctx, fid, settled).await,
+        None => finish(ctx, lock, fid, settled).await,
     }
 }
 
@@ -107,9 +111,10 @@ fn obstacle_by_state(device: &DeviceView<'_>) -> Option<DeleteObstacle> {
     }
 }
 
-/// Everything that the database knows of the file goes in one change.
-async fn finish(ctx: &JobContext, fid: Fid, settled: Vec<DevId>) -> StoreResult<DeleteOutcome> {
+/// Everything that the database knows of the file goes in one change, and the lock with it.
+async fn finish(ctx: &JobContext, lock: &LockGuard, fid: Fid, settled: Vec<DevId>) -> StoreResult<DeleteOutcome> {
     let copies = settled.len();
+    let release = lock.release_in_write();
     ctx.session
         .write(move |conn| {
             for &devid in &settled {
@@ -118,7 +123,8 @@ async fn finish(ctx: &JobContext, fid: Fid, settled: Vec<DevId>) -> StoreResult<
             checksums::delete(conn, fid)?;
             tempfiles::delete_row(conn, fid)?;
             deleted_files::forget(conn, fid)?;
-            queues::delete::finish(conn, fid)
+            queues::delete::finish(conn, fid)?;
+            release.run(conn)
         })
         .await?;
     slog::debug!(ctx.log, "deleted file"; "fid" => fid, "copies" => copies);

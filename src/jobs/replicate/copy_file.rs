@@ -2,14 +2,13 @@
 //!
 //! The order is what keeps files safe: a copy is recorded only when it is whole on its node.
 
-use super::replication::Replication;
+use super::replication::{Replication, Settlement};
 use crate::cluster::checksum::{Checksum, HashType};
 use crate::cluster::devfid::DevFid;
 use crate::cluster::device::DeviceView;
 use crate::cluster::host::Zone;
 use crate::ids::DevId;
 use crate::node_client::{Copy, CopyError, CopyReport, NodeError};
-use crate::store::queues::replicate::ReplicateTodo;
 use crate::store::{StoreResult, checksums, file_on, queues};
 
 impl Replication<'_> {
@@ -103,12 +102,12 @@ impl Replication<'_> {
     /// The copy is there: record it. Only now, so that a crash in between costs a copy nobody knows, never a row
     /// without a copy.
     ///
-    /// If the file needs nothing more, its queue row, as it was claimed, goes in the same change.
+    /// If the file needs nothing more, its queue row and its lock go in the same change.
     pub(super) async fn record(
         &mut self,
         target: DevId,
         checksum: Option<Checksum>,
-        done: Option<ReplicateTodo>,
+        done: Option<Settlement>,
     ) -> StoreResult<()> {
         let fid = self.file.fid;
         let recount = !self.cluster.server_flag("skip_devcount");
@@ -126,8 +125,10 @@ impl Replication<'_> {
                 if let Some((number, digest)) = &row {
                     checksums::set(conn, fid, *number, digest)?;
                 }
+                let Some(done) = &done else { return Ok(()) };
                 // One that somebody changed meanwhile (a new class, W24) stays.
-                done.map_or(Ok(false), |todo| queues::replicate::finish(conn, &todo))
+                queues::replicate::finish(conn, &done.todo)?;
+                done.release.run(conn)
             })
             .await;
         change.announce().await;

@@ -13,7 +13,7 @@ use crate::node_client::{CopyError, NodeError};
 use crate::policy::{self, Question, ReplicationPolicy, Verdict};
 use crate::store::files::FileRow;
 use crate::store::queues::replicate::ReplicateTodo;
-use crate::store::{StoreResult, checksums};
+use crate::store::{LockGuard, ReleaseInWrite, StoreResult, checksums};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -35,13 +35,22 @@ pub(in crate::jobs) fn class_and_policy<'c>(
 const SLOT_WAIT: Duration = Duration::from_millis(500);
 
 /// What copies are made for, which decides where they may go.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) enum Purpose<'t> {
-    /// The file is to have what its class wants: a poor place is better than none. With the last copy the queue row goes.
-    Item(&'t ReplicateTodo),
+    /// The file is to have what its class wants: a poor place is better than none. With the last copy the queue row goes,
+    /// and the lock is given back.
+    Item { todo: &'t ReplicateTodo, lock: &'t LockGuard },
     /// A copy is to leave its device: only for places that the policy will be content with, and only on these devices;
     /// on any if there are none of them.
     Move { targets: &'t [DevId] },
+}
+
+/// What ends the work on an item, in the change that records its last copy.
+#[derive(Debug)]
+pub(super) struct Settlement {
+    /// The queue row, as it was claimed.
+    pub todo: ReplicateTodo,
+    pub release: ReleaseInWrite,
 }
 
 /// The replication of one file.
@@ -54,8 +63,8 @@ pub(super) struct Replication<'a> {
     pub(super) known_checksum: Option<Checksum>,
     /// Copies that were made and recorded.
     pub(super) copies_made: usize,
-    /// The queue row went with the last of them.
-    pub(super) row_removed: bool,
+    /// The queue row went with the last of them, and the row of the lock.
+    pub(super) is_settled: bool,
 }
 
 impl<'a> Replication<'a> {
@@ -71,7 +80,7 @@ impl<'a> Replication<'a> {
         let known_checksum =
             known.and_then(|(number, digest)| Some(Checksum { hashtype: HashType::from_number(number)?, digest }));
         let cluster = cluster.clone();
-        Ok(Self { ctx, cluster, class, policy, file, known_checksum, copies_made: 0, row_removed: false })
+        Ok(Self { ctx, cluster, class, policy, file, known_checksum, copies_made: 0, is_settled: false })
     }
 
     /// Asks the policy, copies, asks again.
@@ -109,11 +118,14 @@ impl<'a> Replication<'a> {
                 Ok(checksum) => {
                     whereabouts.add(target);
                     let done = match purpose {
-                        Purpose::Item(todo) if self.ask(whereabouts) == Verdict::AllGood => Some(*todo),
-                        Purpose::Item(_) | Purpose::Move { .. } => None,
+                        Purpose::Item { todo, lock } if self.ask(whereabouts) == Verdict::AllGood => {
+                            Some(Settlement { todo: *todo, release: lock.release_in_write() })
+                        }
+                        Purpose::Item { .. } | Purpose::Move { .. } => None,
                     };
+                    let is_settled = done.is_some();
                     self.record(target, checksum, done).await?;
-                    self.row_removed = done.is_some();
+                    self.is_settled = is_settled;
                     self.copies_made += 1;
                 }
                 Err(CopyError::Source(error)) => {
@@ -149,11 +161,11 @@ impl<'a> Replication<'a> {
         desperate: Vec<DevId>,
     ) -> Vec<DevId> {
         let is_allowed = |devid: &DevId| match purpose {
-            Purpose::Item(_) => true,
+            Purpose::Item { .. } => true,
             Purpose::Move { targets } => targets.is_empty() || targets.contains(devid),
         };
         let is_worth_it = |devid: &DevId| match purpose {
-            Purpose::Item(_) => true,
+            Purpose::Item { .. } => true,
             Purpose::Move { .. } => self.is_content_with(&[whereabouts.told(), &[*devid]].concat(), whereabouts),
         };
         let new = |devids: Vec<DevId>| {
@@ -196,7 +208,7 @@ impl<'a> Replication<'a> {
         let mut ordered = whereabouts.sources().to_vec();
         source_order::order(&self.cluster, &self.ctx.copy_slots, &mut ordered, &mut self.ctx.chance.borrow_mut());
         self.ctx.extensions.order_sources(&self.cluster, &mut ordered);
-        if let Purpose::Item(ReplicateTodo { fromdevid: Some(preferred), .. }) = purpose {
+        if let Purpose::Item { todo: ReplicateTodo { fromdevid: Some(preferred), .. }, .. } = purpose {
             ordered.sort_by_key(|devid| devid != preferred);
         }
         ordered

@@ -23,19 +23,26 @@ pub async fn run(ctx: &JobContext, todo: &ReplicateTodo) -> StoreResult<Replicat
         return Ok(ReplicateOutcome::LockHeld);
     };
     // The lock is kept until the row was settled, so that no other worker sees the file in between.
-    let outcome = bring_in_line(ctx, &lock, todo).await;
-    let settled = match &outcome {
-        Ok((outcome, row_removed)) => settle(ctx, todo, outcome, *row_removed).await,
-        Err(error) => Err(error.clone()),
+    let outcome = match bring_in_line(ctx, &lock, todo).await {
+        Ok((outcome, true)) => {
+            lock.released_by_write().await;
+            outcome
+        }
+        worked => {
+            let settled = match &worked {
+                Ok((outcome, _)) => settle(ctx, todo, outcome).await,
+                Err(_) => Ok(()),
+            };
+            lock.release().await;
+            settled?;
+            worked?.0
+        }
     };
-    lock.release().await;
-    settled?;
-    let (outcome, _) = outcome?;
     log_outcome(ctx, todo, &outcome, begun.elapsed());
     Ok(outcome)
 }
 
-/// What came of it, and was the row removed along with the last copy?
+/// What came of it, and did queue row and lock go along with the last copy?
 async fn bring_in_line(
     ctx: &JobContext,
     lock: &LockGuard,
@@ -54,26 +61,20 @@ async fn bring_in_line(
         slog::info!(ctx.log, "the preferred source cannot be read; another serves"; "fid" => todo.fid, "devid" => devid);
     }
     let mut replication = Replication::of(ctx, &cluster, class, policy, &file)?;
-    let outcome = match replication.until_content(&mut whereabouts, Purpose::Item(todo)).await? {
+    let outcome = match replication.until_content(&mut whereabouts, Purpose::Item { todo, lock }).await? {
         ReplicateOutcome::TooHappy => surplus::remove_one(&mut replication, lock, &mut whereabouts).await?,
         outcome => outcome,
     };
-    Ok((outcome, replication.row_removed))
+    Ok((outcome, replication.is_settled))
 }
 
-async fn settle(
-    ctx: &JobContext,
-    todo: &ReplicateTodo,
-    outcome: &ReplicateOutcome,
-    already_removed: bool,
-) -> StoreResult<()> {
+async fn settle(ctx: &JobContext, todo: &ReplicateTodo, outcome: &ReplicateOutcome) -> StoreResult<()> {
     match outcome.row_fate() {
         RowFate::Leave => Ok(()),
         RowFate::PutBack => {
             let todo = *todo;
             ctx.session.write(move |conn| queues::replicate::put_back(conn, &todo)).await.map(drop)
         }
-        RowFate::Remove if already_removed => Ok(()),
         RowFate::Remove => remove_row(ctx, todo, outcome).await,
         RowFate::Park => {
             let fid = todo.fid;
