@@ -15,6 +15,10 @@ pub const DEFAULT_TOML: &str = include_str!("../settings/default.toml");
 #[error("{0}")]
 pub struct SettingsError(String);
 
+/// What the environment says there is taken as it is: a password `007` is no number.
+const TEXTS_OF_ENVIRONMENT: [(&str, &str); 2] =
+    [("MOGILEFS__DATABASE__USER", "database.user"), ("MOGILEFS__DATABASE__PASSWORD", "database.password")];
+
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -48,6 +52,10 @@ pub struct TrackerSettings {
 #[serde(deny_unknown_fields)]
 pub struct DatabaseSettings {
     pub url: String,
+    pub user: String,
+    #[serde(skip_serializing)]
+    pub password: Secret,
+    pub password_file: PathBuf,
     pub skip_schema_check: bool,
     pub lock_wait_ms: u64,
     pub connect_timeout_ms: u64,
@@ -145,6 +153,30 @@ pub struct LogSettings {
     pub format: LogFormat,
 }
 
+/// A text that is not for showing: `{:?}` hides it, and it is never written out.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself, for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_empty() { "\"\"" } else { "\"…\"" })
+    }
+}
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -173,6 +205,11 @@ impl Settings {
                 .with_list_parse_key("extensions.enabled")
                 .try_parsing(true),
         );
+        for (variable, key) in TEXTS_OF_ENVIRONMENT {
+            if let Ok(text) = std::env::var(variable) {
+                builder = builder.set_override(key, text).map_err(|error| SettingsError(error.to_string()))?;
+            }
+        }
         for (key, value) in overrides {
             builder = match key.as_str() {
                 "tracker.listen" | "extensions.enabled" => builder.set_override(key, list(value)),
@@ -242,6 +279,12 @@ impl Settings {
                 return Err(SettingsError(format!("setting {key} must be at least 1")));
             }
         }
+        let database = &self.database;
+        if !database.password.reveal().is_empty() && !database.password_file.as_os_str().is_empty() {
+            return Err(SettingsError(
+                "only one of database.password and database.password_file may be set".to_owned(),
+            ));
+        }
         if self.jobs.reaper_deferred_rows_max < 1 {
             return Err(SettingsError("setting jobs.reaper_deferred_rows_max must be at least 1".to_owned()));
         }
@@ -287,6 +330,17 @@ mod tests {
         let settings = with("tracker.listen", "127.0.0.1:1,127.0.0.1:2").expect("valid");
         assert_eq!(settings.tracker.listen, ["127.0.0.1:1", "127.0.0.1:2"]);
         assert_eq!(with("tracker.query_workers", "3").expect("valid").tracker.query_workers, 3);
+    }
+
+    #[test]
+    fn passwords_are_hidden_and_stand_in_one_place() {
+        let settings = with("database.password", "sesame").expect("valid");
+        assert_eq!(settings.database.password.reveal(), "sesame");
+        assert!(!format!("{settings:?}").contains("sesame"));
+        let both = [("database.password", "sesame"), ("database.password_file", "/x")];
+        let both = both.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let error = Settings::load(None, &both).expect_err("two places").to_string();
+        assert!(error.contains("password_file") && !error.contains("sesame"), "{error}");
     }
 
     #[test]

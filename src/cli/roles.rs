@@ -57,7 +57,7 @@ pub struct TrackerArgs {
     /// Listen addresses, comma-separated [default: 0.0.0.0:7001]
     #[arg(short, long, value_name = "ADDR:PORT")]
     listen: Option<String>,
-    /// Database: sqlite:PATH, mysql://USER:PASSWORD@HOST/DB or postgres://USER:PASSWORD@HOST/DB
+    /// Database: sqlite:PATH, mysql://USER:PASSWORD@HOST/DB, postgres://USER:PASSWORD@HOST/DB, or a DBI string
     #[arg(long, value_name = "URL")]
     db: Option<String>,
 }
@@ -103,7 +103,7 @@ pub enum DbCommand {
     Setup {
         #[command(flatten)]
         settings: SettingsArgs,
-        /// Database: sqlite:PATH, mysql://USER:PASSWORD@HOST/DB or postgres://USER:PASSWORD@HOST/DB
+        /// Database: sqlite:PATH, mysql://USER:PASSWORD@HOST/DB, postgres://USER:PASSWORD@HOST/DB, or a DBI string
         #[arg(long, value_name = "URL")]
         db: Option<String>,
     },

@@ -2,13 +2,18 @@
 //!
 //! Every connection gets its limits and modes here and nowhere else.
 
+use super::dsn::Account;
+#[cfg(feature = "mysql")]
+use super::dsn::MysqlAddress;
 use super::error::{StoreError, StoreResult};
 use super::types::Key;
 use crate::settings::DatabaseSettings;
 use bstr::BStr;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::{Connection, MultiConnection, SqliteConnection};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+pub(super) use super::dsn::Location;
 
 /// A connection to one of the databases that this program was built with.
 #[derive(MultiConnection)]
@@ -107,67 +112,6 @@ pub(super) fn is_at_outer_level(conn: &mut StoreConnection) -> bool {
     matches!(depth, Ok(Some(depth)) if depth.get() == 1)
 }
 
-/// Where the database is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Location {
-    Sqlite(PathBuf),
-    #[cfg_attr(not(feature = "mysql"), allow(dead_code))]
-    Mysql(String),
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
-    Postgres(String),
-}
-
-impl Location {
-    /// Reads `sqlite:PATH`, `mysql://…` and `postgres://…`.
-    pub(super) fn parse(url: &str) -> StoreResult<Self> {
-        let location = if let Some(path) = url.strip_prefix("sqlite:") {
-            Self::Sqlite(sqlite_path(path)?)
-        } else if url.starts_with("mysql://") {
-            Self::Mysql(url.to_owned())
-        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            Self::Postgres(url.to_owned())
-        } else {
-            let scheme = url.split(':').next().unwrap_or_default();
-            return Err(StoreError::InvalidValue(format!(
-                "database.url must start with sqlite:, mysql:// or postgres://, not `{scheme}:`"
-            )));
-        };
-        location.check_built_in()?;
-        Ok(location)
-    }
-
-    pub(super) fn backend(&self) -> Backend {
-        match self {
-            Self::Sqlite(_) => Backend::Sqlite,
-            Self::Mysql(_) => Backend::Mysql,
-            Self::Postgres(_) => Backend::Postgres,
-        }
-    }
-
-    fn check_built_in(&self) -> StoreResult<()> {
-        let built_in = match self.backend() {
-            Backend::Sqlite => true,
-            Backend::Mysql => cfg!(feature = "mysql"),
-            Backend::Postgres => cfg!(feature = "postgres"),
-        };
-        if built_in {
-            return Ok(());
-        }
-        let name = self.backend().name();
-        Err(StoreError::InvalidValue(format!(
-            "this program was built without support for {name} (cargo feature `{name}`)"
-        )))
-    }
-}
-
-fn sqlite_path(text: &str) -> StoreResult<PathBuf> {
-    let path = text.strip_prefix("//").unwrap_or(text);
-    if path.is_empty() || path == ":memory:" || path.starts_with("file:") {
-        return Err(StoreError::InvalidValue("database.url needs the path of a file after `sqlite:`".to_owned()));
-    }
-    Ok(PathBuf::from(path))
-}
-
 /// What a connection is for; matters on SQLite only, where all writes go through one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -175,6 +119,25 @@ pub(super) enum Purpose {
     Write,
     /// Creating the schema: the file need not exist.
     Setup,
+}
+
+/// Where the settings say that the database is; reads the file of the password, if there is one.
+///
+/// # Errors
+/// [`StoreError::InvalidValue`] for an address that cannot be used and a file that cannot be read.
+pub(super) fn location(settings: &DatabaseSettings) -> StoreResult<Location> {
+    let file = &settings.password_file;
+    let from_file = match file.as_os_str().is_empty() {
+        true => String::new(),
+        false => std::fs::read_to_string(file).map_err(|error| {
+            StoreError::InvalidValue(format!("cannot read database.password_file {}: {error}", file.display()))
+        })?,
+    };
+    // Editors end a line; the password does not have that end.
+    let from_file = from_file.strip_suffix('\n').unwrap_or(&from_file);
+    let from_file = from_file.strip_suffix('\r').unwrap_or(from_file);
+    let password = if from_file.is_empty() { settings.password.reveal() } else { from_file };
+    Location::parse(&settings.url, Account { user: &settings.user, password })
 }
 
 /// Opens a connection and sets its limits.
@@ -189,20 +152,52 @@ pub(super) fn connect(
     match location {
         Location::Sqlite(path) => connect_sqlite(path, settings, purpose),
         #[cfg(feature = "mysql")]
-        Location::Mysql(url) => {
-            let mut conn: diesel::MysqlConnection = connect_in_time(url, settings)?;
-            conn.batch_execute(&mysql_session(settings))?;
-            Ok(StoreConnection::Mysql(conn))
-        }
+        Location::Mysql(address) => connect_mysql(address, settings),
         #[cfg(feature = "postgres")]
-        Location::Postgres(url) => {
-            let mut conn: diesel::PgConnection = connect_in_time(url, settings)?;
+        Location::Postgres(address) => {
+            let limit_ms = settings.connect_timeout_ms;
+            let mut conn: diesel::PgConnection = connect_in_time(address.conninfo(), limit_ms)?;
             conn.batch_execute(&postgres_session(settings))?;
             Ok(StoreConnection::Postgres(conn))
         }
         #[allow(unreachable_patterns)]
         other => other.check_built_in().and(Err(StoreError::Other("no such database".to_owned()))),
     }
+}
+
+#[cfg(feature = "mysql")]
+fn connect_mysql(address: &MysqlAddress, settings: &DatabaseSettings) -> StoreResult<StoreConnection> {
+    let limit_ms = address.connect_timeout_ms.unwrap_or(settings.connect_timeout_ms);
+    let mut conn: diesel::MysqlConnection = connect_in_time(&address.url(), limit_ms)?;
+    if address.requires_tls() {
+        require_tls(&mut conn)?;
+    }
+    if !address.init_command.is_empty() {
+        conn.batch_execute(&address.init_command)?;
+    }
+    conn.batch_execute(&mysql_session(settings))?;
+    Ok(StoreConnection::Mysql(conn))
+}
+
+/// MariaDB's client library passes over `ssl_mode`, so what was demanded is looked at.
+#[cfg(feature = "mysql")]
+fn require_tls(conn: &mut diesel::MysqlConnection) -> StoreResult<()> {
+    use diesel::RunQueryDsl as _;
+    #[derive(diesel::QueryableByName)]
+    struct Status {
+        #[diesel(sql_type = diesel::sql_types::Text, column_name = "Value")]
+        cipher: String,
+    }
+    let status: Vec<Status> = diesel::sql_query("SHOW SESSION STATUS LIKE 'Ssl_cipher'").load(conn)?;
+    if status.iter().any(|row| !row.cipher.is_empty()) {
+        return Ok(());
+    }
+    Err(StoreError::Unavailable(
+        "the connection to the database is not encrypted, though TLS is demanded, and was given up: the server has no TLS, \
+         or the client library (MariaDB's) starts it only if the authority's certificate is named (ssl_ca in a URL, \
+         mysql_ssl_ca_file in a DBI string)"
+            .to_owned(),
+    ))
 }
 
 fn connect_sqlite(path: &Path, settings: &DatabaseSettings, purpose: Purpose) -> StoreResult<StoreConnection> {
@@ -247,7 +242,7 @@ fn postgres_session(settings: &DatabaseSettings) -> String {
 
 /// Connects on a thread of its own, because the client libraries offer no dependable time limit.
 #[cfg(any(feature = "mysql", feature = "postgres"))]
-fn connect_in_time<C>(url: &str, settings: &DatabaseSettings) -> StoreResult<C>
+fn connect_in_time<C>(url: &str, limit_ms: u64) -> StoreResult<C>
 where
     C: Connection + Send + 'static,
 {
@@ -261,28 +256,34 @@ where
         .name("db-connect".to_owned())
         .spawn(connecting)
         .map_err(|error| StoreError::Unavailable(format!("cannot start a thread: {error}")))?;
-    match receiver.recv_timeout(std::time::Duration::from_millis(settings.connect_timeout_ms)) {
+    match receiver.recv_timeout(std::time::Duration::from_millis(limit_ms)) {
         Ok(Ok(conn)) => Ok(conn),
         Ok(Err(error)) => Err(StoreError::Unavailable(format!("cannot connect: {error}"))),
-        Err(_) => {
-            Err(StoreError::Unavailable(format!("cannot connect: no answer within {} ms", settings.connect_timeout_ms)))
-        }
+        Err(_) => Err(StoreError::Unavailable(format!("cannot connect: no answer within {limit_ms} ms"))),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Settings;
 
     #[test]
-    fn reads_urls() {
-        assert_eq!(Location::parse("sqlite:/a/b.db"), Ok(Location::Sqlite("/a/b.db".into())));
-        assert_eq!(Location::parse("sqlite:///a/b.db"), Ok(Location::Sqlite("/a/b.db".into())));
-        assert_eq!(Location::parse("sqlite:b.db"), Ok(Location::Sqlite("b.db".into())));
-        for wrong in ["sqlite:", "sqlite::memory:", "oracle://x", ""] {
-            assert!(matches!(Location::parse(wrong), Err(StoreError::InvalidValue(_))), "{wrong}");
+    fn the_password_may_be_in_a_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("password");
+        let mut settings = Settings::defaults().database;
+        settings.url = "sqlite:x.db".to_owned();
+        settings.password_file.clone_from(&file);
+        let error = location(&settings).expect_err("no such file").to_string();
+        assert!(error.contains("database.password_file"), "{error}");
+        std::fs::write(&file, "sesame\n").expect("written");
+        assert!(location(&settings).is_ok());
+        settings.url = "DBI:mysql:mog".to_owned();
+        #[cfg(feature = "mysql")]
+        match location(&settings) {
+            Ok(Location::Mysql(address)) => assert_eq!(address.url(), "mysql://mogile:sesame@localhost/mog"),
+            other => panic!("{other:?}"),
         }
-        assert_eq!(Location::parse("mysql://u@h/d").is_ok(), cfg!(feature = "mysql"));
-        assert_eq!(Location::parse("postgres://u@h/d").is_ok(), cfg!(feature = "postgres"));
     }
 }

@@ -1,7 +1,7 @@
 //! Tables that only an extension uses: made by `mogilefs db setup` when the extension is switched on, never changed where
 //! they are (docs/EXTENSIONS.md).
 
-use super::connection::{Backend, Location, Purpose, StoreConnection, connect};
+use super::connection::{self, Backend, Purpose, StoreConnection, connect};
 use super::error::{StoreError, StoreResult};
 use super::setup::names_missing_table;
 use crate::settings::DatabaseSettings;
@@ -71,7 +71,7 @@ pub(super) fn setup(
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let mut conn = connect(&Location::parse(&settings.url)?, settings, Purpose::Setup)?;
+    let mut conn = connect(&connection::location(settings)?, settings, Purpose::Setup)?;
     let mut made = Vec::new();
     for &tables in wanted {
         if !tables.are_there(&mut conn)? {

@@ -9,6 +9,7 @@
 mod dialect;
 
 mod connection;
+mod dsn;
 mod error;
 mod extension_tables;
 mod fid_counter;

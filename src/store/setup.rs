@@ -2,7 +2,7 @@
 //!
 //! Never deletes data, never changes a schema of another version.
 
-use super::connection::{Location, Purpose, StoreConnection, connect};
+use super::connection::{self, Location, Purpose, StoreConnection, connect};
 use super::error::{StoreError, StoreResult};
 use super::server_settings;
 use super::{deleted_files, device_guard, fsck_run};
@@ -40,7 +40,7 @@ pub enum SetupOutcome {
 
 /// Creates the schema in an empty database; see `Store::setup`.
 pub(super) fn setup(settings: &DatabaseSettings) -> StoreResult<SetupOutcome> {
-    let location = Location::parse(&settings.url)?;
+    let location = connection::location(settings)?;
     if let Location::Sqlite(path) = &location {
         create_parent(path)?;
     }

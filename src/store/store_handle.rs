@@ -1,6 +1,6 @@
 //! The handle to the database that everybody shares: how to open it, and where sessions come from.
 
-use super::connection::{Backend, Location, Purpose, StoreConnection, begin, commit, connect};
+use super::connection::{self, Backend, Location, Purpose, StoreConnection, begin, commit, connect};
 use super::error::{StoreError, StoreResult};
 use super::extension_tables::{self, ExtensionTables};
 use super::lock::LockTable;
@@ -52,7 +52,7 @@ impl Store {
     /// [`StoreError::InvalidValue`] for an address that cannot be used, [`StoreError::Schema`] for a database that is not
     /// set up or of another version, [`StoreError::Unavailable`] if it cannot be reached.
     pub fn open(settings: &DatabaseSettings, log: Logger) -> StoreResult<Self> {
-        let location = Location::parse(&settings.url)?;
+        let location = connection::location(settings)?;
         let mut conn = connect(&location, settings, Purpose::Write)?;
         if !settings.skip_schema_check {
             setup::check_version(&mut conn)?;
