@@ -4,6 +4,7 @@
 
 mod bench;
 mod check;
+mod db;
 mod deleted;
 mod explain;
 mod files;
@@ -28,8 +29,8 @@ use std::time::Duration;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done (also when the reader of standard output went away)
-  1  the tracker refused; standard error has `error: CODE: text`
-  2  the command line is wrong
+  1  the tracker refused; standard error has `error: CODE: text`; or `db check` found what matters
+  2  the command line is wrong, or the database is of another schema version, which this program cannot change
   3  no tracker could be reached, or it broke off or answered nonsense
   4  storage nodes failed: no copy could be stored or read whole
   5  reading or writing on this machine failed, or a service could not start
@@ -88,6 +89,9 @@ enum Command {
     Jobs(jobs::JobsArgs),
     #[command(flatten)]
     Roles(roles::RoleCommand),
+    /// The tracker's database: set it up, bring it up to date, check it
+    #[command(subcommand)]
+    Db(db::DbCommand),
     /// Show what is not as it should be with hosts and devices, and how many files are at one copy
     Check,
     /// Measure a tracker: requests per second, latencies, errors
@@ -119,6 +123,7 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Rebalance(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
         Command::Jobs(args) => block_on(async { args.run(&mut Session::open(global, output).await?).await }),
         Command::Roles(command) => command.run(),
+        Command::Db(command) => command.run(output),
         Command::Check => block_on(async { check::check(&mut Session::open(global, output).await?).await }),
         Command::Bench(args) => bench::run(&args, global, output),
         Command::Protocol { command } => protocol(command.as_deref(), output),

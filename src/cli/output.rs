@@ -12,6 +12,10 @@ pub enum Failure {
     Client(ClientError),
     /// The command line asks for something that cannot be.
     Usage(String),
+    /// The database is not one that this program can work with or set up.
+    Schema(String),
+    /// A check found something that matters.
+    Findings(String),
     /// Reading or writing on this machine failed.
     Local(String),
     /// Whoever read our output has seen enough.
@@ -23,8 +27,8 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Self::BrokenPipe => 0,
-            Self::Client(ClientError::Tracker { .. }) => 1,
-            Self::Usage(_) => 2,
+            Self::Client(ClientError::Tracker { .. }) | Self::Findings(_) => 1,
+            Self::Usage(_) | Self::Schema(_) => 2,
             Self::Client(
                 ClientError::Connect(_)
                 | ClientError::Io { .. }
@@ -40,6 +44,8 @@ impl Failure {
     fn code(&self) -> &str {
         match self {
             Self::Client(ClientError::Tracker { code, .. }) => code,
+            Self::Schema(_) => "schema",
+            Self::Findings(_) => "findings",
             _ => match self.exit_code() {
                 2 => "usage",
                 3 => "tracker_unreachable",
@@ -54,7 +60,7 @@ impl Failure {
         match self {
             Self::Client(ClientError::Tracker { text, .. }) => text.clone(),
             Self::Client(error) => error.to_string(),
-            Self::Usage(text) | Self::Local(text) => text.clone(),
+            Self::Usage(text) | Self::Schema(text) | Self::Findings(text) | Self::Local(text) => text.clone(),
             Self::BrokenPipe => "broken pipe".to_owned(),
         }
     }
@@ -203,9 +209,11 @@ mod tests {
     #[test]
     fn exit_codes_tell_failures_apart() {
         let refused = ClientError::Tracker { code: "unknown_key".to_owned(), text: "gone".to_owned() };
-        let cases: [(Failure, u8, &str); 5] = [
+        let cases: [(Failure, u8, &str); 7] = [
             (Failure::Client(refused), 1, "unknown_key"),
+            (Failure::Findings(String::new()), 1, "findings"),
             (Failure::Usage(String::new()), 2, "usage"),
+            (Failure::Schema(String::new()), 2, "schema"),
             (Failure::Client(ClientError::Connect(String::new())), 3, "tracker_unreachable"),
             (Failure::Client(ClientError::Storage(String::new())), 4, "storage"),
             (Failure::Local(String::new()), 5, "local_io"),

@@ -1,11 +1,9 @@
-//! The roles that serve: tracker, storage node, demo cluster; and the database's setup.
+//! The roles that serve: tracker, storage node, demo cluster.
 
 use super::output::Failure;
 use crate::demo::{self, DemoOptions};
-use crate::jobs::extensions::Extensions;
 use crate::logging;
 use crate::settings::Settings;
-use crate::store::{SetupOutcome, Store};
 use crate::{node, tracker};
 use clap::{Args, Subcommand};
 use slog::Logger;
@@ -18,9 +16,6 @@ pub enum RoleCommand {
     Demo(DemoArgs),
     Tracker(TrackerArgs),
     Node(NodeArgs),
-    /// Set up the tracker's database
-    #[command(subcommand)]
-    Db(DbCommand),
 }
 
 impl RoleCommand {
@@ -31,7 +26,6 @@ impl RoleCommand {
                 RoleCommand::Demo(args) => run_demo(args).await,
                 RoleCommand::Tracker(args) => run_tracker(args).await,
                 RoleCommand::Node(args) => run_node(args).await,
-                RoleCommand::Db(command) => run_db(command),
             }
         };
         actix_rt::System::new().block_on(role)
@@ -95,20 +89,6 @@ pub struct DemoArgs {
     log_level: String,
 }
 
-/// The tracker's database
-#[derive(Subcommand, Clone, Debug)]
-pub enum DbCommand {
-    /// Create the tables in an empty database (schema version 17), and those of the extensions that are switched on;
-    /// changes nothing where they exist
-    Setup {
-        #[command(flatten)]
-        settings: SettingsArgs,
-        /// Database: sqlite:PATH, mysql://USER:PASSWORD@HOST/DB, postgres://USER:PASSWORD@HOST/DB, or a DBI string
-        #[arg(long, value_name = "URL")]
-        db: Option<String>,
-    },
-}
-
 /// Runs a tracker until a signal or `!shutdown` stops it.
 async fn run_tracker(args: TrackerArgs) -> Result<(), Failure> {
     let extra = [("tracker.listen", args.listen), ("database.url", args.db)];
@@ -159,25 +139,8 @@ async fn run_demo(args: DemoArgs) -> Result<(), Failure> {
     in_order_or_at_once(running.stop(), &mut signals, &log).await
 }
 
-/// Sets up the database.
-fn run_db(command: DbCommand) -> Result<(), Failure> {
-    let DbCommand::Setup { settings, db } = command;
-    let (settings, _log) = prepare(&settings, [("database.url", db)])?;
-    let extensions =
-        Extensions::enable(&settings.extensions).map_err(|error| Failure::Usage(format!("setting {error}")))?;
-    match Store::setup(&settings.database).map_err(local)? {
-        SetupOutcome::Created => println!("created the tables (schema version 17)"),
-        SetupOutcome::Extended => println!("schema version 17 was there; added the tables that only mogilefs uses"),
-        SetupOutcome::AlreadyCurrent => println!("already up to date (schema version 17); nothing was changed"),
-    }
-    for tables in Store::setup_extensions(&settings.database, &extensions.tables()).map_err(local)? {
-        println!("created the tables of the extension {}", tables.name());
-    }
-    Ok(())
-}
-
 /// Settings and logger.
-fn prepare<const N: usize>(
+pub(super) fn prepare<const N: usize>(
     args: &SettingsArgs,
     extra: [(&str, Option<String>); N],
 ) -> Result<(Settings, Logger), Failure> {

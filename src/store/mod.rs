@@ -8,9 +8,13 @@
 #[macro_use]
 mod dialect;
 
+mod check;
+mod check_catalog;
 mod connection;
 mod dsn;
 mod error;
+mod expected;
+mod expected_types;
 mod extension_tables;
 mod fid_counter;
 mod lock;
@@ -20,6 +24,7 @@ mod session;
 mod setup;
 mod store_handle;
 mod types;
+mod upgrade;
 mod writer;
 
 pub mod checksums;
@@ -43,12 +48,13 @@ pub mod server_settings;
 mod tables;
 pub mod tempfiles;
 
+pub use check::{Finding, SchemaReport, Severity};
 pub use connection::{Backend, StoreConnection};
 pub use error::{StoreError, StoreResult};
 pub use extension_tables::ExtensionTables;
 pub use lock::{LockGuard, ReleaseInWrite};
 pub use session::Session;
-pub use setup::{SCHEMA_VERSION, SetupOutcome};
+pub use setup::{SCHEMA_VERSION, SetupOptions, SetupOutcome, SetupReport};
 pub use store_handle::Store;
 
 use types::NOW;

@@ -1,13 +1,15 @@
-//! Creating the schema (`mogilefs db setup`) and checking its version (database.md 1.1 and section 5).
-//!
-//! Never deletes data, never changes a schema of another version.
+//! Bringing a database to the schema that this program works with (`mogilefs db setup`), and checking its version
+//! (database.md 1.1, 1.2 and section 5). Never deletes data.
 
-use super::connection::{self, Location, Purpose, StoreConnection, connect};
+use super::check_catalog::Catalog;
+use super::connection::{self, Backend, Location, Purpose, StoreConnection, begin, commit, connect};
 use super::error::{StoreError, StoreResult};
+use super::expected::{Role, TABLES};
 use super::server_settings;
-use super::{deleted_files, device_guard, fsck_run};
+use super::upgrade::{self, Step};
 use crate::settings::DatabaseSettings;
 use diesel::backend::Backend as DieselBackend;
+use diesel::connection::SimpleConnection as _;
 use diesel::migration::MigrationSource;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use std::path::Path;
@@ -18,7 +20,8 @@ pub const SCHEMA_VERSION: i64 = 17;
 /// Row of `server_settings` that holds the version.
 const VERSION_FIELD: &str = "schema_version";
 
-/// The migration that makes the tables of the reference; every other one makes tables of ours and bears repetition.
+/// The migration that makes the tables of the reference, which `upgrade` makes one by one; every other one makes tables of
+/// ours and bears repetition.
 const REFERENCE_SCHEMA: &str = "2020-01-01-000017_schema_17";
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -27,36 +30,56 @@ const MYSQL: EmbeddedMigrations = embed_migrations!("migrations/mysql");
 #[cfg(feature = "postgres")]
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
+/// What a setup is asked to do besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SetupOptions {
+    /// New tables get eight-byte fids also where those that are there have four.
+    pub wide_fids: bool,
+    /// Everything is done, but the version is not written.
+    pub keep_version: bool,
+}
+
 /// What `db setup` did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetupOutcome {
     /// The tables were created (or a setup that had broken off was completed).
     Created,
+    /// The schema was of this older version, and is current now.
+    Upgraded { from: i64 },
+    /// The schema said to be the current one, but lacked something that belongs to it; now it is there.
+    Completed,
     /// The schema was the current one, but lacked tables of ours, which are optional; now they are there.
     Extended,
     /// The schema is the current one; nothing was changed.
     AlreadyCurrent,
 }
 
-/// Creates the schema in an empty database; see `Store::setup`.
-pub(super) fn setup(settings: &DatabaseSettings) -> StoreResult<SetupOutcome> {
+/// What `db setup` did, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetupReport {
+    pub outcome: SetupOutcome,
+    /// In words; without the tables of ours.
+    pub steps: Vec<String>,
+}
+
+/// Creates, completes or upgrades the schema; see `Store::setup_with`.
+pub(super) fn setup(settings: &DatabaseSettings, options: SetupOptions) -> StoreResult<SetupReport> {
     let location = connection::location(settings)?;
     if let Location::Sqlite(path) = &location {
         create_parent(path)?;
     }
     let mut conn = connect(&location, settings, Purpose::Setup)?;
-    match schema_version(&mut conn)? {
-        SCHEMA_VERSION => extend(&mut conn),
-        0 => create(&mut conn),
-        version if version > SCHEMA_VERSION => Err(StoreError::Schema(format!(
-            "the database has schema version {version}, this program knows {SCHEMA_VERSION}: a newer program is needed; \
-             nothing was changed"
-        ))),
-        version => Err(StoreError::Schema(format!(
-            "the database has schema version {version}, {SCHEMA_VERSION} is needed, and this program does not upgrade \
-             older schemas: let mogdbsetup do that; nothing was changed"
-        ))),
+    // MySQL commits at every change of a table, so there each step stands for itself.
+    let is_atomic = conn.backend() != Backend::Mysql;
+    if is_atomic {
+        begin(&mut conn)?;
     }
+    keep_others_out(&mut conn)?;
+    let report = bring_up(&mut conn, options)?;
+    if is_atomic {
+        commit(&mut conn)?;
+    }
+    Ok(report)
 }
 
 fn create_parent(path: &Path) -> StoreResult<()> {
@@ -65,18 +88,64 @@ fn create_parent(path: &Path) -> StoreResult<()> {
         .map_err(|error| StoreError::Other(format!("cannot create the directory {}: {error}", parent.display())))
 }
 
-/// The version row comes last: without it the next setup goes on where this one broke off.
-fn create(conn: &mut StoreConnection) -> StoreResult<SetupOutcome> {
-    run(conn, |_| true)?;
-    server_settings::set(conn, VERSION_FIELD, Some(&SCHEMA_VERSION.to_string()))?;
-    Ok(SetupOutcome::Created)
+/// Two setups of one database take turns. On SQLite the transaction sees to that.
+fn keep_others_out(conn: &mut StoreConnection) -> StoreResult<()> {
+    match conn {
+        StoreConnection::Sqlite(_) => Ok(()),
+        #[cfg(feature = "mysql")]
+        StoreConnection::Mysql(c) => {
+            use diesel::RunQueryDsl as _;
+            #[derive(diesel::QueryableByName)]
+            struct Taken {
+                #[diesel(sql_type = diesel::sql_types::Nullable<diesel::sql_types::BigInt>)]
+                n: Option<i64>,
+            }
+            let ask = "SELECT GET_LOCK(CONCAT('mogilefs_setup_', CRC32(DATABASE())), 10) AS n";
+            let taken: Taken = diesel::sql_query(ask).get_result(c)?;
+            match taken.n {
+                Some(1) => Ok(()),
+                _ => Err(StoreError::Unavailable("another setup of this database is running".to_owned())),
+            }
+        }
+        #[cfg(feature = "postgres")]
+        StoreConnection::Postgres(c) => Ok(c.batch_execute("SELECT pg_advisory_xact_lock(7171943, 17)")?),
+    }
 }
 
-/// Adds the tables of ours to a complete schema, whoever made it. The tables of the reference are not touched.
-fn extend(conn: &mut StoreConnection) -> StoreResult<SetupOutcome> {
-    let was_complete = deleted_files::is_set_up(conn)? && device_guard::is_set_up(conn)? && fsck_run::is_set_up(conn)?;
+fn bring_up(conn: &mut StoreConnection, options: SetupOptions) -> StoreResult<SetupReport> {
+    let catalog = Catalog::read(conn)?;
+    let version = version_in(conn, &catalog)?;
+    if version > SCHEMA_VERSION {
+        return Err(StoreError::Schema(format!(
+            "the database has schema version {version}, this program knows {SCHEMA_VERSION}: a newer program is needed; \
+             nothing was changed"
+        )));
+    }
+    let steps = upgrade::plan(conn.backend(), &catalog, version, options.wide_fids)?;
+    let lacks_ours = TABLES.iter().any(|table| table.role == Role::Ours && catalog.table(table.name).is_none());
+    for step in &steps {
+        carry_out(conn, step)?;
+    }
     run(conn, |name| name != REFERENCE_SCHEMA)?;
-    Ok(if was_complete { SetupOutcome::AlreadyCurrent } else { SetupOutcome::Extended })
+    // Last of all: without it the next setup goes on where this one broke off.
+    if version != SCHEMA_VERSION && !options.keep_version {
+        server_settings::set(conn, VERSION_FIELD, Some(&SCHEMA_VERSION.to_string()))?;
+    }
+    let outcome = match version {
+        0 => SetupOutcome::Created,
+        SCHEMA_VERSION if !steps.is_empty() => SetupOutcome::Completed,
+        SCHEMA_VERSION if lacks_ours => SetupOutcome::Extended,
+        SCHEMA_VERSION => SetupOutcome::AlreadyCurrent,
+        from => SetupOutcome::Upgraded { from },
+    };
+    Ok(SetupReport { outcome, steps: steps.into_iter().map(|step| step.what).collect() })
+}
+
+fn carry_out(conn: &mut StoreConnection, step: &Step) -> StoreResult<()> {
+    conn.batch_execute(&step.sql).map_err(|error| {
+        let error = StoreError::from(error);
+        StoreError::Other(format!("the step that {} failed: {error}. It can be run again", step.what))
+    })
 }
 
 /// Runs those of the migrations whose names are wanted.
@@ -111,6 +180,14 @@ pub(super) fn schema_version(conn: &mut StoreConnection) -> StoreResult<i64> {
         Ok(version) => Ok(version.and_then(|text| text.trim().parse().ok()).unwrap_or(0)),
         Err(StoreError::Other(message)) if names_missing_table(&message) => Ok(0),
         Err(error) => Err(error),
+    }
+}
+
+/// The same, without a statement that fails: it would end the transaction on PostgreSQL.
+pub(super) fn version_in(conn: &mut StoreConnection, catalog: &Catalog) -> StoreResult<i64> {
+    match catalog.table("server_settings") {
+        None => Ok(0),
+        Some(_) => schema_version(conn),
     }
 }
 

@@ -1,11 +1,12 @@
 //! The handle to the database that everybody shares: how to open it, and where sessions come from.
 
+use super::check::{self, SchemaReport};
 use super::connection::{self, Backend, Location, Purpose, StoreConnection, begin, commit, connect};
 use super::error::{StoreError, StoreResult};
 use super::extension_tables::{self, ExtensionTables};
 use super::lock::LockTable;
 use super::session::Session;
-use super::setup::{self, SetupOutcome};
+use super::setup::{self, SetupOptions, SetupOutcome, SetupReport};
 use super::writer::Writer;
 use super::{fid_counter, files, writer};
 use crate::ids::Fid;
@@ -79,13 +80,30 @@ impl Store {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Creates the schema in an empty database, with the SQLite file and its directory if need be, and completes a setup
-    /// that broke off. A schema of the current version is left as it is, but gets the tables of ours that it lacks.
+    /// Creates the schema in an empty database, with the SQLite file and its directory if need be, completes a setup that
+    /// broke off, and upgrades a schema of an older version. One of the current version is left as it is, but gets what it
+    /// lacks.
     ///
     /// # Errors
-    /// [`StoreError::Schema`] if the database has another version: nothing is changed then.
+    /// [`StoreError::Schema`] if the database has a newer version, or is damaged: nothing is changed then.
     pub fn setup(settings: &DatabaseSettings) -> StoreResult<SetupOutcome> {
-        setup::setup(settings)
+        Self::setup_with(settings, SetupOptions::default()).map(|report| report.outcome)
+    }
+
+    /// [`Self::setup`] as somebody wants it, and what was done.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn setup_with(settings: &DatabaseSettings, options: SetupOptions) -> StoreResult<SetupReport> {
+        setup::setup(settings, options)
+    }
+
+    /// Holds the schema against what is expected of it. Changes nothing.
+    ///
+    /// # Errors
+    /// Those of connecting and reading; differences are none.
+    pub fn check(settings: &DatabaseSettings) -> StoreResult<SchemaReport> {
+        check::check(settings)
     }
 
     /// Makes the tables of extensions where they are missing; says which it made. The schema itself must be there.

@@ -4,4 +4,6 @@
 //! `MOGILEFS_TEST_POSTGRES_URL` names a database of a server on which test databases may be created.
 
 mod addresses;
+mod checking;
 mod support;
+mod upgrade;
