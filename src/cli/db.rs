@@ -1,5 +1,6 @@
 //! `mogilefs db`: the tracker's database, from the operator's side.
 
+use super::mogdbsetup::ServerArgs;
 use super::output::{Failure, Output};
 use super::roles::{SettingsArgs, prepare};
 use crate::jobs::extensions::Extensions;
@@ -37,11 +38,17 @@ pub struct SetupArgs {
     /// New tables get eight-byte fids also where the tables that are there have four (also: MOG_FIDSIZE=big)
     #[arg(long)]
     wide_fids: bool,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 impl DbCommand {
     pub fn run(self, output: &Output) -> Result<(), Failure> {
         match self {
+            Self::Setup(args) if args.server.is_given() => args.server.run(output),
+            Self::Setup(args) if args.server.is_half_given() => {
+                Err(Failure::Usage("--dbhost and its like need --type".to_owned()))
+            }
             Self::Setup(args) => {
                 let options = SetupOptions { wide_fids: args.wide_fids || wants_big_fids(), keep_version: false };
                 let (settings, _log) = prepare(&args.database.settings, [("database.url", args.database.db)])?;

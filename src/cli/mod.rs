@@ -10,6 +10,7 @@ mod explain;
 mod files;
 mod fsck;
 mod jobs;
+mod mogdbsetup;
 mod output;
 mod rebalance;
 mod roles;
@@ -106,6 +107,9 @@ enum Command {
 
 /// Reads the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
+    if mogdbsetup::is_called_so() {
+        return mogdbsetup::main();
+    }
     let cli = Cli::parse();
     let output = Output::new(cli.global.json);
     match run(cli, &output) {

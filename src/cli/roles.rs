@@ -33,7 +33,7 @@ impl RoleCommand {
 }
 
 /// Where settings come from.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct SettingsArgs {
     /// Settings file (TOML or YAML); what it leaves out has the built-in default
     #[arg(short, long, value_name = "FILE")]

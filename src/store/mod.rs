@@ -42,6 +42,7 @@ pub mod fsck_log;
 pub mod fsck_run;
 pub mod hosts;
 pub mod metadata;
+pub mod provision;
 pub mod queues;
 pub mod reaping;
 pub mod server_settings;

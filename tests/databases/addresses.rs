@@ -57,6 +57,50 @@ fn the_account_wins_over_the_address() {
     });
 }
 
+/// The environment keeps the password from command lines; one of digits stays as it is.
+#[test]
+fn the_password_may_come_from_the_environment() {
+    on_each(|database| {
+        if database.backend == Backend::Sqlite {
+            return;
+        }
+        let [user, password, host, port, name] = database.parts();
+        let url = format!("{}://{user}@{host}:{port}/{name}", database.backend.name());
+        let set_up = |password: &str| {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mogilefs"));
+            command.args(["db", "setup", "--db", &url]).env("MOGILEFS__DATABASE__PASSWORD", password);
+            command.output().expect("the program runs")
+        };
+        assert_eq!(set_up("0077").status.code(), Some(5));
+        assert_eq!(set_up(&password).status.code(), Some(0));
+
+        // Accounts are the server's: another run may be on it too.
+        let digits = format!("d{name}");
+        let account = match database.backend {
+            Backend::Mysql => [
+                format!("CREATE USER {digits}@'%' IDENTIFIED BY '0077'"),
+                format!("GRANT SELECT ON *.* TO {digits}@'%'"),
+            ],
+            _ => [
+                format!("CREATE ROLE {digits} LOGIN PASSWORD '0077'"),
+                format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {digits}"),
+            ],
+        };
+        account.iter().for_each(|statement| database.execute(statement));
+        let checked = std::process::Command::new(env!("CARGO_BIN_EXE_mogilefs"))
+            .args(["db", "check", "--db", &url])
+            .env("MOGILEFS__DATABASE__USER", &digits)
+            .env("MOGILEFS__DATABASE__PASSWORD", "0077")
+            .output()
+            .expect("the program runs");
+        match database.backend {
+            Backend::Mysql => database.execute(&format!("DROP USER {digits}@'%'")),
+            _ => database.execute(&format!("DROP OWNED BY {digits}; DROP ROLE {digits}")),
+        }
+        assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+    });
+}
+
 /// The test server offers no TLS: what was demanded must not end in plain text.
 #[test]
 fn tls_that_is_demanded_is_there_or_nothing_is() {

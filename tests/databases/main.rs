@@ -5,5 +5,6 @@
 
 mod addresses;
 mod checking;
+mod mogdbsetup;
 mod support;
 mod upgrade;
