@@ -32,6 +32,30 @@ fn c01_a_new_schema_is_as_expected() {
     });
 }
 
+/// Two sources say what a schema is: whoever adds a table to one must add it to the other.
+#[test]
+fn every_table_that_setup_makes_is_expected() {
+    on_each(|database| {
+        set_up(database);
+        let tables = database.texts(match database.backend {
+            Backend::Sqlite => "SELECT name AS t FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'",
+            Backend::Mysql => {
+                "SELECT CAST(table_name AS CHAR) AS t FROM information_schema.tables WHERE table_schema = DATABASE()"
+            }
+            Backend::Postgres => "SELECT tablename::text AS t FROM pg_catalog.pg_tables WHERE schemaname = 'public'",
+        });
+        assert!(tables.len() >= 20, "{tables:?}");
+        for table in &tables {
+            database.execute(&format!("DROP TABLE {table}"));
+        }
+        let report = Store::check(&database.settings()).expect("a report");
+        for table in &tables {
+            let is_missed = report.findings.iter().any(|finding| finding.place == *table);
+            assert!(is_missed, "`db check` does not know the table {table}");
+        }
+    });
+}
+
 /// Each damage is seen, as what it is.
 #[test]
 fn damage_is_found() {
