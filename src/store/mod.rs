@@ -12,6 +12,7 @@ mod connection;
 mod error;
 mod extension_tables;
 mod fid_counter;
+mod health;
 mod lock;
 mod lock_row;
 mod schema;
