@@ -19,6 +19,7 @@ use mogilefs::store::devices::DeviceUsage;
 use mogilefs::store::files::{CloseOutcome, CloseUpload, RenameOutcome};
 use mogilefs::store::hosts::HostChanges;
 use mogilefs::store::queues::PARKED;
+use mogilefs::store::queues::replicate::WorkedTodo;
 use mogilefs::store::reaping::{Page, Position, Reaped};
 use mogilefs::store::tempfiles::NewTempfile;
 use mogilefs::store::{
@@ -292,6 +293,8 @@ on_every_database!(
     c67_c68_claim,
     c69_two_claimers,
     claim_and_finish,
+    a_new_class_keeps_its_row,
+    parking,
     c73_c74_reschedule,
     c75_c76_wake_all,
     c77_enqueue_deletion,
@@ -919,30 +922,86 @@ async fn c69_two_claimers(f: &Fixture) {
     assert_eq!(fids, (1..=100).collect::<Vec<_>>());
 }
 
-/// A row that somebody touched after the claim stays.
+/// A row that somebody touched after the claim stays, and is due; so does that of a file that has come back.
 async fn claim_and_finish(f: &Fixture) {
-    for fid in [1, 2] {
+    f.file(3, "back").await;
+    for fid in [1, 2, 3, 4] {
         f.done(move |conn| queues::replicate::enqueue(conn, Fid(fid), 0)).await;
     }
     let claimed = f.session.claim_replicate(10).await.expect("a claim");
     f.done(|conn| queues::replicate::enqueue(conn, Fid(2), 0)).await;
+    f.sql("UPDATE file_to_replicate SET nexttry = nexttry + 1 WHERE fid = 4").await;
     let mut finished = Vec::new();
     for todo in claimed {
-        finished.push((todo.fid, f.done(move |conn| queues::replicate::finish(conn, &todo)).await));
+        let gone = WorkedTodo { todo, classid: None };
+        finished.push((todo.fid.0, f.done(move |conn| queues::replicate::finish(conn, &gone)).await));
     }
-    finished.sort();
-    assert_eq!(finished, [(Fid(1), true), (Fid(2), false)]);
+    finished.sort_unstable();
+    assert_eq!(finished, [(1, true), (2, false), (3, false), (4, false)]);
     f.has("file_to_replicate WHERE fid = 2 AND nexttry = 0");
-    assert!(f.done(|conn| queues::replicate::finish_any(conn, Fid(2))).await);
-    assert!(!f.done(|conn| queues::replicate::finish_any(conn, Fid(2))).await);
+    assert_eq!(f.count(&format!("file_to_replicate WHERE nexttry <= {}", f.now())), 3);
+    assert_eq!(f.count("file_to_replicate"), 3);
+}
+
+/// A claimed row, as if it had been worked on by this class of the file.
+async fn claimed_in_class(f: &Fixture, classid: i64) -> WorkedTodo {
+    f.sql("DELETE FROM file_to_replicate").await;
+    f.done(|conn| queues::replicate::enqueue(conn, Fid(1), 0)).await;
+    let claimed = f.session.claim_replicate(1).await.expect("a claim");
+    WorkedTodo { todo: claimed[0], classid: Some(ClassId(classid)) }
+}
+
+/// W24: a row that is as it was claimed is done with only by the class that the file has now. Of two claims of the same
+/// second the second shows by leaving the row.
+async fn a_new_class_keeps_its_row(f: &Fixture) {
+    f.domain_with_class().await;
+    f.file(1, "k").await;
+    let due = |failcount| format!("file_to_replicate WHERE nexttry <= {} AND failcount = {failcount}", f.now());
+    let outdated = claimed_in_class(f, 5).await;
+    assert!(!f.done(move |conn| queues::replicate::finish(conn, &outdated)).await);
+    f.has(&due(0));
+    let outdated = claimed_in_class(f, 5).await;
+    assert!(!f.done(move |conn| queues::replicate::reschedule(conn, &outdated, 500)).await);
+    f.has(&due(0));
+    for is_finish in [true, false] {
+        let first = claimed_in_class(f, 0).await;
+        assert!(f.done(move |conn| queues::replicate::leave(conn, &first.todo)).await);
+        f.has(&format!("file_to_replicate WHERE nexttry = {}", first.todo.nexttry - 1));
+        let is_done = match is_finish {
+            true => f.done(move |conn| queues::replicate::finish(conn, &first)).await,
+            false => f.done(move |conn| queues::replicate::reschedule(conn, &first, 500)).await,
+        };
+        assert!(!is_done);
+        f.has(&due(0));
+    }
+    let put_off = claimed_in_class(f, 0).await;
+    assert!(f.done(move |conn| queues::replicate::reschedule(conn, &put_off, 500)).await);
+    f.has(&format!("file_to_replicate WHERE nexttry >= {} AND failcount = 1", f.now() + 490));
+    let current = claimed_in_class(f, 0).await;
+    assert!(f.done(move |conn| queues::replicate::finish(conn, &current)).await);
+    f.has_not("file_to_replicate");
+}
+
+/// J61: only what nobody wants looked at again waits for a person.
+async fn parking(f: &Fixture) {
+    let claimed = claimed_in_class(f, 0).await.todo;
+    f.done(|conn| queues::replicate::enqueue(conn, Fid(1), 0)).await;
+    assert!(!f.done(move |conn| queues::replicate::park(conn, &claimed)).await);
+    f.has("file_to_replicate WHERE nexttry = 0 AND failcount = 0");
+    let claimed = claimed_in_class(f, 0).await.todo;
+    assert!(f.done(move |conn| queues::replicate::park(conn, &claimed)).await);
+    f.has(&format!("file_to_replicate WHERE nexttry = {PARKED} AND failcount = 1"));
 }
 
 async fn c73_c74_reschedule(f: &Fixture) {
     let now = f.now();
     f.sql("INSERT INTO file_to_replicate (fid, nexttry, failcount) VALUES (1, 0, 2), (2, 0, 255)").await;
     f.sql("INSERT INTO file_to_delete2 (fid, nexttry, failcount) VALUES (1, 0, 2), (2, 0, 255)").await;
+    for todo in f.session.claim_replicate(10).await.expect("a claim") {
+        let gone = WorkedTodo { todo, classid: None };
+        assert!(f.done(move |conn| queues::replicate::reschedule(conn, &gone, 77)).await);
+    }
     for (fid, failcount) in [(1, 3), (2, 255)] {
-        assert!(f.done(move |conn| queues::replicate::reschedule_in(conn, Fid(fid), 77)).await);
         let row = f.get(|conn| queues::replicate::find(conn, Fid(fid))).expect("a row");
         assert_eq!(row.failcount, failcount);
         assert!((row.nexttry - now - 77).abs() <= 2);
@@ -951,9 +1010,7 @@ async fn c73_c74_reschedule(f: &Fixture) {
         assert_eq!(row.failcount, failcount);
         assert!((row.nexttry - now - 77).abs() <= 2);
     }
-    assert!(!f.done(|conn| queues::replicate::reschedule_in(conn, Fid(3), 1)).await);
-    assert!(f.done(|conn| queues::replicate::park(conn, Fid(1))).await);
-    f.has(&format!("file_to_replicate WHERE fid = 1 AND nexttry = {PARKED}"));
+    assert!(!f.done(|conn| queues::delete::reschedule_in(conn, Fid(3), 1)).await);
 }
 
 async fn c75_c76_wake_all(f: &Fixture) {
