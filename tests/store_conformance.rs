@@ -305,6 +305,7 @@ on_every_database!(
     reaping_is_all_or_nothing,
     pages_of_a_device,
     todo_rows,
+    a_move_ends_its_own_row,
     todo_claims_are_of_one_kind,
     set_class_enqueues,
     locate_finds_file_and_devices,
@@ -1198,8 +1199,27 @@ async fn todo_claims_are_of_one_kind(f: &Fixture) {
     assert!(f.done(move |conn| queues::todo::release(conn, Fid(11), queues::todo::FSCK, claimed_nexttry)).await);
     assert_eq!(f.get(queues::due), queues::Due { fsck: true, ..queues::Due::default() });
     assert_eq!(f.get(|conn| queues::todo::count(conn, queues::todo::REBALANCE)), 1);
-    assert_eq!(f.done(|conn| queues::todo::finish(conn, &[Fid(11)], queues::todo::REBALANCE)).await, 1);
+    let claimed = moves[0].clone();
+    assert!(f.done(move |conn| queues::todo::finish_move(conn, &claimed)).await);
     f.has("file_to_queue WHERE type = 1");
+}
+
+/// A move that took longer than its claim does not end what was queued since: not the same move, claimed by another
+/// worker, nor one away from another source.
+async fn a_move_ends_its_own_row(f: &Fixture) {
+    f.sql("INSERT INTO file_to_queue (fid, devid, type, nexttry, failcount, flags) VALUES (11, 3, 2, 6, 0, 0)").await;
+    let claimed = f.session.claim_rebalance(10).await.expect("a claim")[0].clone();
+    for change in ["devid = 4", "devid = NULL", "devid = 3, nexttry = nexttry + 1"] {
+        f.sql(&format!("UPDATE file_to_queue SET {change}")).await;
+        let claimed = claimed.clone();
+        assert!(!f.done(move |conn| queues::todo::finish_move(conn, &claimed)).await, "{change}");
+    }
+    f.sql("UPDATE file_to_queue SET nexttry = nexttry - 1").await;
+    assert!(f.done(move |conn| queues::todo::finish_move(conn, &claimed)).await);
+    f.sql("INSERT INTO file_to_queue (fid, type, nexttry, failcount, flags) VALUES (12, 2, 6, 0, 0)").await;
+    let nowhere = f.session.claim_rebalance(10).await.expect("a claim")[0].clone();
+    assert!(f.done(move |conn| queues::todo::finish_move(conn, &nowhere)).await);
+    f.has_not("file_to_queue");
 }
 
 async fn set_class_enqueues(f: &Fixture) {
