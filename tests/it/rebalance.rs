@@ -405,6 +405,40 @@ fn a_file_on_two_sources_is_moved_away_from_both() {
     }
 }
 
+/// A run whose tracker somebody has taken out of the settings: whoever forgets it gives back the device that it has
+/// drained, unless its policy wants it drained, or somebody has decided otherwise.
+#[test]
+fn an_abandoned_run_gives_its_source_back() {
+    on_each_database(|database| {
+        let cluster = Cluster::start_without_nodes(database, &["tracker.job_master=false"]);
+        cluster.add_host("h1", "127.0.0.1", 7500, &[1]);
+        let mut session = cluster.session();
+        let abandon = |policy: &str, status: &str| {
+            set_policy(&cluster, policy);
+            database.execute(&format!("UPDATE device SET status = '{status}' WHERE devid = 1"));
+            database.execute(
+                "INSERT INTO server_settings (field, value) VALUES ('rebal_drained', '1'), ('rebal_state', 'sdev_current=1')",
+            );
+        };
+        for command in ["rebalance_reset", "rebalance_set_policy policy=to_devices%3D2"] {
+            for (policy, before, after) in [
+                ("from_devices=1", "drain", "alive"),
+                ("leave_in_drain_mode=1", "drain", "drain"),
+                ("from_devices=1", "readonly", "readonly"),
+            ] {
+                abandon(policy, before);
+                session.ok(command);
+                assert!(is_in_status(database, 1, after), "{command} after {policy}");
+                assert_eq!(database.count("server_settings", "field IN ('rebal_drained', 'rebal_state')"), 0);
+            }
+        }
+        abandon("from_devices=1", "drain");
+        database.execute("DELETE FROM server_settings WHERE field = 'rebal_state'");
+        session.ok("rebalance_start");
+        assert!(is_in_status(database, 1, "alive"), "a new run");
+    });
+}
+
 /// `jobs_status`: rows by queue and by when they are due.
 #[test]
 fn queues_are_counted() {

@@ -6,6 +6,7 @@
 //!
 //! A copy is removed only by `replicate::move_away`, never here.
 
+mod drained;
 pub mod dry_run;
 mod pass;
 pub mod plan;
@@ -15,6 +16,7 @@ mod run;
 pub mod selection;
 pub mod state;
 
+pub use drained::give_back_abandoned;
 pub use pass::{NO_DESTINATION, pass};
 pub use run::run;
 
