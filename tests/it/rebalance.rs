@@ -453,15 +453,20 @@ fn queues_are_counted() {
                 "INSERT INTO file_to_queue (fid, type, nexttry, failcount, flags) VALUES ({fid}, {kind}, 0, 0, 0)"
             ));
         }
+        database.execute("INSERT INTO file_to_delete (fid) VALUES (1), (2)");
+        database.execute(
+            "INSERT INTO file_to_delete_later (fid, delafter) VALUES (1, 5), (2, 2000000000), (3, 2000000000)",
+        );
         let status = cluster.session().ok("jobs_status");
-        let figures: Vec<String> = (1..=4)
+        let figures: Vec<String> = (1..=6)
             .map(|number| {
                 ["name", "due", "deferred", "parked", "sent"]
                     .map(|field| &*status[&format!("queue_{number}_{field}")])
                     .join(" ")
             })
             .collect();
-        assert_eq!(figures, ["delete 0 0 0 0", "fsck 1 0 0 0", "rebalance 2 0 0 0", "replicate 2 1 1 0"]);
+        let worked = ["delete 0 0 0 0", "fsck 1 0 0 0", "rebalance 2 0 0 0", "replicate 2 1 1 0"];
+        assert_eq!(figures, [&worked[..], &["file_to_delete 2 0 0 0", "file_to_delete_later 1 2 0 0"]].concat());
     });
 }
 
@@ -497,6 +502,7 @@ fn the_tools_carry_a_run_through() {
     let queue =
         |name: &str| jobs["queues"].as_array().expect("a list").iter().find(|queue| queue["queue"] == name).cloned();
     assert_eq!(queue("rebalance").expect("there")["sent"], 3);
+    assert!(queue("rebalance").expect("there")["sent_per_sec"].is_number());
     tool(&cluster, &["jobs", "want", "replicate", "2"]);
     eventually("two workers run", || {
         let jobs = tool(&cluster, &["jobs"]);
