@@ -221,6 +221,11 @@ fn a_percentage_of_the_used_space_moves() {
         let test = session.ok("rebalance_test");
         (test["files"] == "14").then_some(())
     });
+    session.ok("create_device devid=92&hostname=h9");
+    start(&tracker, "from_devices=92 to_devices=1 limit_type=global limit_by=percent limit=7");
+    let over = wait_until_over(&tracker);
+    assert!(over["problem"].contains("how much space is used on device 92"), "{over:?}");
+    assert_eq!(over["fids_queued"], "0");
 }
 
 /// J151 (W5): a stop ends at once, gives the source back, and a later start goes on where it was.

@@ -30,7 +30,7 @@ pub mod field {
     pub const SIGNAL: &str = "rebal_signal";
     /// Ours: the device that the run has set to drain, and that is alive again after it.
     pub const DRAINED: &str = "rebal_drained";
-    /// Ours: why the last run ended before it was done, or what a run waits for.
+    /// Ours: why the last run ended before it was done, what a run waits for, or what it could not go by.
     pub const PROBLEM: &str = "rebal_problem";
 }
 

@@ -161,7 +161,7 @@ impl Pass {
                 report.problem = Some(format!("device {source} is passed over: its state was changed"));
                 run.finish_source();
                 server_settings::set(conn, field::DRAINED, None)?;
-                self.save(conn, &mut run.state)?;
+                self.save(conn, settings, &mut run, &mut report)?;
                 return Ok(report);
             }
             _ if !self.may_lose_copies(source) => {
@@ -179,7 +179,7 @@ impl Pass {
             }
         }
         self.queue_files(conn, &mut run, source, destinations, &mut report)?;
-        self.save(conn, &mut run.state)?;
+        self.save(conn, settings, &mut run, &mut report)?;
         Ok(report)
     }
 
@@ -224,10 +224,13 @@ impl Pass {
         let is_status_changed = give_back(conn, settings, leave_in_drain_mode)?;
         let mut report = Report { is_over: true, is_status_changed, ..Report::default() };
         let problem = match &end {
-            End::Failed(reason) => Some(reason.as_str()),
-            End::Stopped | End::Finished => None,
+            End::Failed(reason) => Some(reason.clone()),
+            End::Stopped => None,
+            End::Finished => run.as_ref().and_then(|run| run.unmeasured(&self.cluster)),
         };
-        server_settings::set_all(conn, &[(field::HOST, None), (field::SIGNAL, None), (field::PROBLEM, problem)])?;
+        tell_once(settings, problem.as_deref().filter(|_| matches!(end, End::Finished)), &mut report);
+        let changes = [(field::HOST, None), (field::SIGNAL, None), (field::PROBLEM, problem.as_deref())];
+        server_settings::set_all(conn, &changes)?;
         if let Some(mut run) = run {
             match end {
                 End::Finished => run.state.time_finished = self.now_unix,
@@ -243,9 +246,25 @@ impl Pass {
         Ok(report)
     }
 
-    fn save(&self, conn: &mut StoreConnection, state: &mut RebalanceState) -> StoreResult<()> {
-        state.time_latest_run = self.now_unix;
-        server_settings::set_all(conn, &[(field::STATE, Some(&state.to_string())), (field::PROBLEM, None)])
+    fn save(
+        &self,
+        conn: &mut StoreConnection,
+        settings: &Settings,
+        run: &mut Run,
+        report: &mut Report,
+    ) -> StoreResult<()> {
+        run.state.time_latest_run = self.now_unix;
+        let unmeasured = run.unmeasured(&self.cluster);
+        tell_once(settings, unmeasured.as_deref(), report);
+        let changes = [(field::STATE, Some(&*run.state.to_string())), (field::PROBLEM, unmeasured.as_deref())];
+        server_settings::set_all(conn, &changes)
+    }
+}
+
+/// What status says already was logged when it began to.
+fn tell_once(settings: &Settings, problem: Option<&str>, report: &mut Report) {
+    if report.problem.is_none() && settings.get(field::PROBLEM).map(String::as_str) != problem {
+        report.problem = problem.map(str::to_owned);
     }
 }
 

@@ -38,7 +38,11 @@ pub const SPEC: CommandSpec = CommandSpec {
             "eta_secs",
             "Estimate of the seconds until the last move; missing while it cannot be told, or if it was stopped.",
         ),
-        pair("problem", "Why the run ended before it was done, or what it waits for; missing if neither is so."),
+        pair(
+            "problem",
+            "Why the run ended before it was done, what it waits for, or which sources a limit in percent cannot count; \
+             missing if nothing is so.",
+        ),
     ],
     errors: &[ErrorCode::NoRebalState],
     notes: "2.73 answers `state` only. The estimates take it that files lie on a source evenly by their numbers, and that \
