@@ -110,6 +110,26 @@ fn the_checksum_is_that_of_what_was_stored() {
     }
 }
 
+/// W24: the file gets another class, and its row is claimed again in the same second, while a copy is made by the old
+/// one. The row stays for whoever goes by the new class.
+#[test]
+fn a_class_that_changes_during_the_work_keeps_the_row() {
+    for is_changed in [true, false] {
+        let world = World::new("h1[d1=_] h2[d3=_] h3=down[d5=_]", 2, &[1]);
+        if is_changed {
+            let change = format!("UPDATE file SET classid = 9 WHERE fid = {FID}");
+            world.database.execute(&format!("CREATE TRIGGER t AFTER INSERT ON file_on BEGIN {change}; END"));
+        }
+        world.database.execute(&format!("INSERT INTO file_to_replicate (fid, nexttry) VALUES ({FID}, 2000000000)"));
+        let todo = ReplicateTodo { fid: Fid(FID), nexttry: 2_000_000_000, failcount: 0, fromdevid: None, flags: 0 };
+        let run = async { run(&world.context(), &todo).await.expect("the database works") };
+        assert_eq!(actix::System::new().block_on(run), COPIED);
+        let due = "nexttry <= CAST(strftime('%s', 'now') AS INTEGER) AND failcount = 0";
+        assert_eq!(world.database.count("file_to_replicate", due), i64::from(is_changed));
+        assert_eq!(world.database.count("file_to_replicate", "1 = 1"), i64::from(is_changed));
+    }
+}
+
 /// J66: a device whose usage nobody knows is no place to go.
 #[test]
 fn without_a_place_to_go_nothing_is_copied() {

@@ -12,7 +12,7 @@ use crate::jobs::copy_slots::CopySlot;
 use crate::node_client::{CopyError, NodeError};
 use crate::policy::{self, Question, ReplicationPolicy, Verdict};
 use crate::store::files::FileRow;
-use crate::store::queues::replicate::ReplicateTodo;
+use crate::store::queues::replicate::{ReplicateTodo, WorkedTodo};
 use crate::store::{LockGuard, ReleaseInWrite, StoreResult, checksums};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,8 +48,8 @@ pub(super) enum Purpose<'t> {
 /// What ends the work on an item, in the change that records its last copy.
 #[derive(Debug)]
 pub(super) struct Settlement {
-    /// The queue row, as it was claimed.
-    pub todo: ReplicateTodo,
+    /// The queue row, as it was claimed, and the class that was gone by.
+    pub todo: WorkedTodo,
     pub release: ReleaseInWrite,
 }
 
@@ -119,7 +119,8 @@ impl<'a> Replication<'a> {
                     whereabouts.add(target);
                     let done = match purpose {
                         Purpose::Item { todo, lock } if self.ask(whereabouts) == Verdict::AllGood => {
-                            Some(Settlement { todo: *todo, release: lock.release_in_write() })
+                            let todo = WorkedTodo { todo: *todo, classid: Some(self.file.classid) };
+                            Some(Settlement { todo, release: lock.release_in_write() })
                         }
                         Purpose::Item { .. } | Purpose::Move { .. } => None,
                     };

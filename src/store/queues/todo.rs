@@ -61,10 +61,18 @@ pub(in crate::store) fn claim_rebalance(conn: &mut StoreConnection, limit: i64) 
     Ok(claim!(conn, file_to_queue, columns, RebalanceTodo, limit, file_to_queue::kind.eq(Int(REBALANCE))))
 }
 
-/// Deletes the rows of these fids and this kind; how many there were.
-pub fn finish(conn: &mut StoreConnection, fids: &[Fid], kind: i64) -> StoreResult<usize> {
-    let rows = file_to_queue::table.filter(file_to_queue::fid.eq_any(fids)).filter(file_to_queue::kind.eq(Int(kind)));
-    Ok(each!(conn, c => diesel::delete(rows).execute(c))?)
+/// Deletes the row of a move if it is as it was claimed; false if not. What is queued since, for this source or another,
+/// stays.
+pub fn finish_move(conn: &mut StoreConnection, todo: &RebalanceTodo) -> StoreResult<bool> {
+    let row = file_to_queue::table
+        .filter(file_to_queue::fid.eq(todo.fid))
+        .filter(file_to_queue::kind.eq(Int(REBALANCE)))
+        .filter(file_to_queue::nexttry.eq(Int(todo.nexttry)));
+    let deleted = match todo.devid {
+        Some(devid) => each!(conn, c => diesel::delete(row.filter(file_to_queue::devid.eq(devid))).execute(c))?,
+        None => each!(conn, c => diesel::delete(row.filter(file_to_queue::devid.is_null())).execute(c))?,
+    };
+    Ok(deleted > 0)
 }
 
 /// Deletes rows of fsck that are as they were claimed; how many there were. One that somebody wants looked at again
