@@ -960,7 +960,11 @@ async fn c75_c76_wake_all(f: &Fixture) {
     let now = f.now();
     f.sql(&format!("INSERT INTO file_to_replicate (fid, nexttry) VALUES (1, {}), (2, {PARKED}), (3, 0)", now + 50))
         .await;
-    assert_eq!(f.get(queues::replicate::deferred_count), 1);
+    assert_eq!(f.get(queues::replicate::untried_deferred_count), 1);
+    // What failed may wait for hours: no work that comes to an end (J107, replacement).
+    f.sql(&format!("INSERT INTO file_to_replicate (fid, nexttry, failcount) VALUES (4, {}, 1)", now + 50)).await;
+    assert_eq!(f.get(queues::replicate::untried_deferred_count), 1);
+    f.sql("DELETE FROM file_to_replicate WHERE fid = 4").await;
     assert_eq!(f.done(queues::replicate::wake_all).await, 2);
     assert_eq!(f.count(&format!("file_to_replicate WHERE nexttry >= {now} AND nexttry <= {}", now + 2)), 2);
 }

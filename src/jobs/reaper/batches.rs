@@ -1,6 +1,6 @@
 //! The reaper at work: a step for the device whose turn it is, in batches with a rest after each.
 
-use super::limits::{Limits, STEP_PAUSE};
+use super::limits::{Allowance, Limits, STEP_PAUSE};
 use super::schedule::{Pass, Schedule};
 use crate::cluster::ClusterSnapshot;
 use crate::ids::DevId;
@@ -84,17 +84,23 @@ fn dead_devices(cluster: &ClusterSnapshot) -> BTreeSet<DevId> {
 /// As many batches as the limits and the time of a step allow.
 async fn step(ctx: &JobContext, devid: DevId, pass: &mut Pass) -> StoreResult<StepEnd> {
     let limits = Limits::of(&ctx.view.load(), &ctx.settings.jobs);
-    let rows_max = limits.rows_now(ctx.session.read(queues::replicate::deferred_count)?);
-    if rows_max == 0 {
-        return Ok(StepEnd::More(STEP_PAUSE));
+    let deferred = ctx.session.read(queues::replicate::untried_deferred_count)?;
+    let allowance = limits.allowance(deferred);
+    if allowance.rows == 0 {
+        tell_held_back(ctx, devid, pass, allowance, deferred);
+        return Ok(StepEnd::More(allowance.pause));
     }
     let Some(lock) = ctx.session.try_lock(LOCK, Duration::ZERO).await? else {
         slog::debug!(ctx.log, "another reaper is at work"; "devid" => devid);
         return Ok(StepEnd::More(STEP_PAUSE));
     };
-    let ended = batches(ctx, devid, pass, rows_max).await;
+    let ended = batches(ctx, devid, pass, allowance.rows).await;
     lock.release().await;
-    Ok(ended?.unwrap_or_else(|| StepEnd::More(limits.pause_between_steps())))
+    let ended = ended?;
+    if ended.is_none() {
+        tell_held_back(ctx, devid, pass, allowance, deferred);
+    }
+    Ok(ended.unwrap_or(StepEnd::More(allowance.pause)))
 }
 
 /// `None` when there is more to do.
@@ -130,6 +136,15 @@ async fn batches(ctx: &JobContext, devid: DevId, pass: &mut Pass, rows_max: i64)
         tokio::time::sleep(ctx.pace.rest_after(worked).max(rest_min)).await;
     }
     Ok(None)
+}
+
+/// Once in a pass: who waits for a device to be emptied should know why that is slow.
+fn tell_held_back(ctx: &JobContext, devid: DevId, pass: &mut Pass, allowance: Allowance, deferred: i64) {
+    if allowance.is_held_back && !pass.told_held_back {
+        pass.told_held_back = true;
+        slog::warn!(ctx.log, "reaping is held back: many files wait for replication already"; "devid" => devid,
+            "waiting" => deferred, "rows_per_step" => allowance.rows);
+    }
 }
 
 fn tell_progress(ctx: &JobContext, devid: DevId, pass: &mut Pass, now: Instant) {

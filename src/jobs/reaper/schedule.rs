@@ -27,11 +27,21 @@ pub(super) struct Pass {
     pub begun: Instant,
     /// When the log was last told.
     pub told: Instant,
+    /// Was the log told that the queue of replication holds it back?
+    pub told_held_back: bool,
 }
 
 impl Pass {
     fn new(now: Instant) -> Self {
-        Self { position: Position::START, removed: 0, kept: 0, kept_examples: Vec::new(), begun: now, told: now }
+        Self {
+            position: Position::START,
+            removed: 0,
+            kept: 0,
+            kept_examples: Vec::new(),
+            begun: now,
+            told: now,
+            told_held_back: false,
+        }
     }
 
     pub fn count(&mut self, removed: usize, kept: &[Fid]) {
