@@ -307,6 +307,32 @@ fn copies_on_dead_devices_are_replaced() {
     });
 }
 
+/// What is nowhere else but on a dead device stays on record, unless the reaper may forget it too.
+#[test]
+fn the_last_location_on_a_dead_device_is_kept() {
+    for (keep, kept) in [("true", 1), ("false", 0)] {
+        let database = sqlite();
+        let setting = format!("jobs.reaper_keep_last_copies={keep}");
+        let cluster = Cluster::start_with(&database, &[&setting, "tracker.reaper_workers=0"]);
+        let fid = stored(&cluster, &database, "k", "one", b"some bytes", 1);
+        let dead = cluster.devids("k")[0];
+        let set_state = |state: &str| {
+            cluster.session().ok(&format!("set_state host=h{}&device={dead}&state={state}", (dead + 1) / 2))
+        };
+        set_state("dead");
+        run(&cluster, &database, "policy_only=1");
+        assert_eq!(copies(&database, fid), kept);
+        run(&cluster, &database, "");
+        assert_eq!((events(&cluster, fid).last().map(String::as_str), copies(&database, fid)), (Some("GONE"), kept));
+        if kept == 1 {
+            set_state("down");
+            set_state("alive");
+            cluster.wait_until_writeable(6);
+            assert_eq!(cluster.get("k"), b"some bytes");
+        }
+    }
+}
+
 /// J122, second half.
 #[test]
 fn copies_are_not_counted_where_that_is_switched_off() {

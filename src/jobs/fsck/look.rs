@@ -28,7 +28,7 @@ pub(super) enum Seen {
     /// The node, which has the device, says that there is no such file.
     Missing,
     WrongLength,
-    /// The device is dead: whatever was there is gone.
+    /// The device is dead: whatever was there is gone, unless the device comes back.
     Dead,
     /// No clear answer.
     Unknown,
