@@ -438,6 +438,34 @@ fn a_device_without_its_disk_loses_no_location() {
     assert_eq!((events(&cluster, fid).len(), copies(&database, fid)), (0, 2));
 }
 
+/// The bare directory that a disk is mounted on has a usage file too, and so has another disk: what tells is the mark that
+/// the table has at that moment, of which the monitor may not have heard yet.
+#[test]
+fn a_device_with_another_disk_loses_no_location() {
+    let database = sqlite();
+    let unaware = ["monitor.round_interval_ms=600000", "monitor.db_interval_ms=3600000"];
+    let cluster = Cluster::start_with(&database, &unaware);
+    let fid = stored(&cluster, &database, "k", "", b"some bytes", 2);
+    let devid = cluster.devids("k")[0];
+    let marked = format!("devid = {devid} AND uuid IS NOT NULL");
+    eventually("the mark is remembered", || (database.count("mogilefs_device_guard", &marked) == 1).then_some(()));
+    std::fs::remove_file(on_disk(&cluster, devid, fid)).expect("removed");
+    let change_mark =
+        |to: &str| database.execute(&format!("UPDATE mogilefs_device_guard SET uuid = {to} WHERE devid = {devid}"));
+    change_mark("'x' || uuid");
+    database.execute(&format!(
+        "INSERT INTO file_to_queue (fid, type, nexttry, failcount, flags) VALUES ({fid}, 1, 0, 0, 0)"
+    ));
+    wait_until_stalled(&database, fid);
+    assert_eq!((events(&cluster, fid).len(), copies(&database, fid)), (0, 2));
+    let observed = cluster.session().ok(&format!("get_devices devid={devid}"))["dev1_observed_state"].clone();
+    assert_eq!(observed, "writeable", "the monitor had no part in it");
+
+    change_mark("substr(uuid, 2)");
+    make_due(&database, fid);
+    wait_for_event(&cluster, fid, &format!("MISS {devid}"));
+}
+
 /// W19, W20: unknown devices are passed over, and a class that makes no sense holds up only its own files.
 #[test]
 fn unknown_devices_and_policies_hold_up_nobody() {
