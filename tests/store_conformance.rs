@@ -16,6 +16,7 @@ use mogilefs::settings::{DatabaseSettings, Settings};
 use mogilefs::store::classes::ClassFields;
 use mogilefs::store::deleted_files::{Undelete, UndeleteOutcome};
 use mogilefs::store::devices::DeviceUsage;
+use mogilefs::store::file_on::Unowned;
 use mogilefs::store::files::{CloseOutcome, CloseUpload, RenameOutcome};
 use mogilefs::store::hosts::HostChanges;
 use mogilefs::store::queues::PARKED;
@@ -1010,9 +1011,23 @@ async fn copies_of_fids_that_nobody_owns(f: &Fixture) {
     f.file(1, "a").await;
     f.file(2, "b").await;
     f.sql("INSERT INTO file_on (fid, devid) VALUES (1, 7), (3, 9), (3, 7)").await;
-    let devids = |fid| f.get(|conn| file_on::devids_unless_owned(conn, Fid(fid)));
-    assert_eq!([1, 2].map(devids), [None, None]);
-    assert_eq!((devids(3), devids(4)), (Some(vec![DevId(7), DevId(9)]), Some(Vec::new())));
+    let found = |fid| f.get(|conn| file_on::find_unless_owned(conn, Fid(fid)));
+    assert_eq!([1, 2].map(found), [None, None]);
+    let unowned = |devids, is_open| Some(Unowned { devids, is_open });
+    assert_eq!(found(3), unowned(vec![DevId(7), DevId(9)], false));
+    assert_eq!(found(4), unowned(Vec::new(), false));
+    let columns = "INSERT INTO tempfile (fid, createtime, classid, dmid, dkey)";
+    f.sql(&format!("{columns} VALUES (1, 1, 0, 1, 'a'), (3, 1, 0, 1, 'c'), (4, 1, 0, 1, 'd')")).await;
+    assert_eq!(found(3), unowned(vec![DevId(7), DevId(9)], true));
+    assert_eq!(found(4), unowned(Vec::new(), true));
+    assert_eq!(found(1), None);
+    // W13: whoever deletes the row has the fid, and a file is left alone.
+    let mut may_go = Vec::new();
+    for fid in [1, 2, 3, 4, 5] {
+        may_go.push(f.done(move |conn| tempfiles::end_for_deletion(conn, Fid(fid))).await);
+    }
+    assert_eq!(may_go, [false, false, true, true, true]);
+    f.has_not("tempfile");
 }
 
 /// Devices 1 and 3 are dead, 2 is alive, 4 is down; 9 is unknown.
