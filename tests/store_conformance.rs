@@ -951,6 +951,10 @@ async fn c73_c74_reschedule(f: &Fixture) {
         let row = f.get(|conn| queues::delete::find(conn, Fid(fid))).expect("a row");
         assert_eq!(row.failcount, failcount);
         assert!((row.nexttry - now - 77).abs() <= 2);
+        assert!(f.done(move |conn| queues::delete::put_off(conn, Fid(fid), 99)).await);
+        let row = f.get(|conn| queues::delete::find(conn, Fid(fid))).expect("a row");
+        assert_eq!(row.failcount, failcount);
+        assert!((row.nexttry - now - 99).abs() <= 2);
     }
     assert!(!f.done(|conn| queues::replicate::reschedule_in(conn, Fid(3), 1)).await);
     assert!(f.done(|conn| queues::replicate::park(conn, Fid(1))).await);

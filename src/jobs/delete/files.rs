@@ -157,7 +157,10 @@ async fn postpone(
             for &devid in &settled {
                 file_on::remove(conn, fid, devid)?;
             }
-            queues::delete::reschedule_in(conn, fid, delay_secs)
+            match obstacle.is_failure() {
+                true => queues::delete::reschedule_in(conn, fid, delay_secs),
+                false => queues::delete::put_off(conn, fid, delay_secs),
+            }
         })
         .await?;
     Ok(DeleteOutcome::Postponed { obstacle, delay_secs })
