@@ -1060,6 +1060,8 @@ async fn reaping_queues_and_removes(f: &Fixture) {
         now + 5000
     ))
     .await;
+    let keeps_all = |these: &[i64]| f.get(|conn| reaping::keeps_all(conn, &fids(these.iter().copied())));
+    assert_eq!([&[11, 12, 13][..], &[11, 10], &[15]].map(keeps_all), [true, false, false]);
     let reaped = f.done(|conn| reaping::reap(conn, DevId(1), &fids(10..=16), true)).await;
     assert_eq!(reaped, Reaped::Dead { removed: 4, kept: fids([11, 12, 13]) });
     assert_eq!(f.count("file_on WHERE devid = 1"), 3);
