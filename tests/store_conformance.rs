@@ -16,6 +16,7 @@ use mogilefs::settings::{DatabaseSettings, Settings};
 use mogilefs::store::classes::ClassFields;
 use mogilefs::store::deleted_files::{Undelete, UndeleteOutcome};
 use mogilefs::store::devices::DeviceUsage;
+use mogilefs::store::file_on::Unowned;
 use mogilefs::store::files::{CloseOutcome, CloseUpload, RenameOutcome};
 use mogilefs::store::hosts::HostChanges;
 use mogilefs::store::queues::PARKED;
@@ -1010,6 +1011,10 @@ async fn c73_c74_reschedule(f: &Fixture) {
         let row = f.get(|conn| queues::delete::find(conn, Fid(fid))).expect("a row");
         assert_eq!(row.failcount, failcount);
         assert!((row.nexttry - now - 77).abs() <= 2);
+        assert!(f.done(move |conn| queues::delete::put_off(conn, Fid(fid), 99)).await);
+        let row = f.get(|conn| queues::delete::find(conn, Fid(fid))).expect("a row");
+        assert_eq!(row.failcount, failcount);
+        assert!((row.nexttry - now - 99).abs() <= 2);
     }
     assert!(!f.done(|conn| queues::delete::reschedule_in(conn, Fid(3), 1)).await);
 }
@@ -1018,7 +1023,11 @@ async fn c75_c76_wake_all(f: &Fixture) {
     let now = f.now();
     f.sql(&format!("INSERT INTO file_to_replicate (fid, nexttry) VALUES (1, {}), (2, {PARKED}), (3, 0)", now + 50))
         .await;
-    assert_eq!(f.get(queues::replicate::deferred_count), 1);
+    assert_eq!(f.get(queues::replicate::untried_deferred_count), 1);
+    // What failed may wait for hours: no work that comes to an end (J107, replacement).
+    f.sql(&format!("INSERT INTO file_to_replicate (fid, nexttry, failcount) VALUES (4, {}, 1)", now + 50)).await;
+    assert_eq!(f.get(queues::replicate::untried_deferred_count), 1);
+    f.sql("DELETE FROM file_to_replicate WHERE fid = 4").await;
     assert_eq!(f.done(queues::replicate::wake_all).await, 2);
     assert_eq!(f.count(&format!("file_to_replicate WHERE nexttry >= {now} AND nexttry <= {}", now + 2)), 2);
 }
@@ -1064,9 +1073,23 @@ async fn copies_of_fids_that_nobody_owns(f: &Fixture) {
     f.file(1, "a").await;
     f.file(2, "b").await;
     f.sql("INSERT INTO file_on (fid, devid) VALUES (1, 7), (3, 9), (3, 7)").await;
-    let devids = |fid| f.get(|conn| file_on::devids_unless_owned(conn, Fid(fid)));
-    assert_eq!([1, 2].map(devids), [None, None]);
-    assert_eq!((devids(3), devids(4)), (Some(vec![DevId(7), DevId(9)]), Some(Vec::new())));
+    let found = |fid| f.get(|conn| file_on::find_unless_owned(conn, Fid(fid)));
+    assert_eq!([1, 2].map(found), [None, None]);
+    let unowned = |devids, is_open| Some(Unowned { devids, is_open });
+    assert_eq!(found(3), unowned(vec![DevId(7), DevId(9)], false));
+    assert_eq!(found(4), unowned(Vec::new(), false));
+    let columns = "INSERT INTO tempfile (fid, createtime, classid, dmid, dkey)";
+    f.sql(&format!("{columns} VALUES (1, 1, 0, 1, 'a'), (3, 1, 0, 1, 'c'), (4, 1, 0, 1, 'd')")).await;
+    assert_eq!(found(3), unowned(vec![DevId(7), DevId(9)], true));
+    assert_eq!(found(4), unowned(Vec::new(), true));
+    assert_eq!(found(1), None);
+    // W13: whoever deletes the row has the fid, and a file is left alone.
+    let mut may_go = Vec::new();
+    for fid in [1, 2, 3, 4, 5] {
+        may_go.push(f.done(move |conn| tempfiles::end_for_deletion(conn, Fid(fid))).await);
+    }
+    assert_eq!(may_go, [false, false, true, true, true]);
+    f.has_not("tempfile");
 }
 
 /// Devices 1 and 3 are dead, 2 is alive, 4 is down; 9 is unknown.
@@ -1095,6 +1118,8 @@ async fn reaping_queues_and_removes(f: &Fixture) {
         now + 5000
     ))
     .await;
+    let keeps_all = |these: &[i64]| f.get(|conn| reaping::keeps_all(conn, &fids(these.iter().copied())));
+    assert_eq!([&[11, 12, 13][..], &[11, 10], &[15]].map(keeps_all), [true, false, false]);
     let reaped = f.done(|conn| reaping::reap(conn, DevId(1), &fids(10..=16), true)).await;
     assert_eq!(reaped, Reaped::Dead { removed: 4, kept: fids([11, 12, 13]) });
     assert_eq!(f.count("file_on WHERE devid = 1"), 3);

@@ -68,6 +68,13 @@ pub fn reschedule_in(conn: &mut StoreConnection, fid: Fid, secs: i64) -> StoreRe
     Ok(each!(conn, c => diesel::update(row).set(changes).execute(c))? > 0)
 }
 
+/// Comes back in so many seconds, without a failure; false if there is no row.
+pub fn put_off(conn: &mut StoreConnection, fid: Fid, secs: i64) -> StoreResult<bool> {
+    let row = file_to_delete2::table.filter(file_to_delete2::fid.eq(fid));
+    let later = file_to_delete2::nexttry.eq(NowPlus(secs));
+    Ok(each!(conn, c => diesel::update(row).set(later).execute(c))? > 0)
+}
+
 /// The row of a fid.
 pub fn find(conn: &mut StoreConnection, fid: Fid) -> StoreResult<Option<DeleteTodo>> {
     let query = file_to_delete2::table.filter(file_to_delete2::fid.eq(fid)).select((

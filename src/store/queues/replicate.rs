@@ -244,11 +244,12 @@ pub fn count_at_risk(conn: &mut StoreConnection, limit: i64) -> StoreResult<i64>
     Ok(i64::try_from(fids.len()).unwrap_or(limit))
 }
 
-/// How many rows wait for a later time, the parked ones not counted.
-pub fn deferred_count(conn: &mut StoreConnection) -> StoreResult<i64> {
+/// How many rows that were never tried wait for a later time (or are claimed), the parked ones not counted.
+pub fn untried_deferred_count(conn: &mut StoreConnection) -> StoreResult<i64> {
     let query = file_to_replicate::table
         .filter(file_to_replicate::nexttry.ne(Int(0)))
         .filter(file_to_replicate::nexttry.lt(Int(PARKED)))
+        .filter(file_to_replicate::failcount.eq(Int(0)))
         .count();
     Ok(each!(conn, c => query.get_result(c))?)
 }
