@@ -1,7 +1,7 @@
 //! What replication says to the nodes, step by step, and what comes of one item of its queue.
 
 use crate::support::fake_node::{FakeNode, Manners};
-use crate::support::world::{FID, World, path};
+use crate::support::world::{CONTENT, FID, World, path};
 use mogilefs::cluster::checksum::HashType;
 use mogilefs::cluster::fixture::{device_mut, host_mut};
 use mogilefs::ids::{DevId, Fid};
@@ -153,5 +153,22 @@ fn copies_are_read_from_the_port_for_reading() {
         // Nobody listens there: the copy succeeds only by the other port.
         world.settings.jobs.replicate_use_get_port = use_get_port;
         assert_eq!(replicate(&world, None) == COPIED, !use_get_port);
+    }
+}
+
+/// Unrecorded bytes on the target may be the last good ones (its row went while its device was dead by mistake): a copy
+/// that fails on the side of the source, before or after the upload has begun, does not touch them.
+#[test]
+fn a_failed_copy_spares_whole_bytes_that_were_on_the_target() {
+    for source_is_there in [false, true] {
+        let (world, fake) = beside_a_foreign_node();
+        crate::support::cluster::http_put(&format!("http://{}{}", fake.address, path(5)), CONTENT);
+        match source_is_there {
+            true => fake.set_manners(Manners::DiesInUpload),
+            false => std::fs::remove_file(world.node(1).file(&path(1))).expect("there"),
+        }
+        assert!(matches!(replicate(&world, None), ReplicateOutcome::CopyFailed { .. }));
+        assert!(fake.stored_files().into_values().eq([CONTENT.to_vec()]));
+        assert!(!fake.lines().contains(&format!("DELETE {}", path(5))));
     }
 }

@@ -1,6 +1,13 @@
 //! One copy of a file: made, checked, recorded (jobs.md 7.5, 7.6).
 //!
 //! The order is what keeps files safe: a copy is recorded only when it is whole on its node.
+//!
+//! What a failed copy leaves on its target is removed only if it is surely no copy: something of another length, or what
+//! was stored as a whole and then found wrong. Bytes of the right length after an upload that failed are not ours, or
+//! good: a node that replaces files in one step still has what was there before, which may be the last good copy (its row
+//! went while its device was dead by mistake). They stay, as does all that somebody has recorded meanwhile. No look
+//! comes before the upload: one that fails leaves what was there, and one that succeeds has put a whole file in its
+//! place, checked against the known checksum if there is one. This must never delete a recorded copy.
 
 use super::replication::{Replication, Settlement};
 use crate::cluster::checksum::{Checksum, HashType};
@@ -31,16 +38,27 @@ impl Replication<'_> {
         };
         let copied = match self.copy_directly(&copy).await {
             Some(copied) => copied,
-            None => self.ctx.nodes.copy(copy).await,
+            None => {
+                // Without a source nothing has reached the target, and nothing there is ours.
+                let source = self.ctx.nodes.open_source(&copy).await?;
+                self.ctx.nodes.copy_from(source, copy).await
+            }
         };
+        let was_stored = copied.is_ok();
         let checked = match copied {
             Ok(report) => self.check(&target, &target_url, known_md5.is_some(), report).await,
             Err(error) => Err(error),
         };
-        if checked.is_err() {
-            self.remove_leftover(&target_url).await;
+        if checked.is_err() && (was_stored || self.shows_another_length(&target_url).await) {
+            self.remove_leftover(target.device.devid, &target_url).await;
         }
         checked
+    }
+
+    /// Is there surely a file, and surely not a whole one?
+    async fn shows_another_length(&self, target_url: &str) -> bool {
+        let shown = self.ctx.nodes.head_size(target_url).await;
+        shown.is_ok_and(|length| i64::try_from(length) != Ok(self.file.length))
     }
 
     /// From node to node, if the target can do that and nothing forbids it.
@@ -90,9 +108,17 @@ impl Replication<'_> {
         self.ctx.nodes.make_directories(&base, &directories).await;
     }
 
-    /// What a failed copy may have left on the target. No row says that the file is there, and the lock is held, so
-    /// nobody else can have put it there meanwhile (W9).
-    async fn remove_leftover(&self, target_url: &str) {
+    /// What a failed copy has left on the target (W9). It stays unless, read anew, no row says that the file is there,
+    /// and the lock is held still: else somebody else may have put it there meanwhile.
+    async fn remove_leftover(&self, target: DevId, target_url: &str) {
+        let fid = self.file.fid;
+        let is_unrecorded =
+            self.ctx.session.read(|conn| file_on::devids(conn, fid)).is_ok_and(|devids| !devids.contains(&target));
+        if !is_unrecorded || !self.lock.is_held() {
+            slog::warn!(self.ctx.log, "what a failed copy may have left stays: others may have written it";
+                "fid" => fid, "url" => target_url);
+            return;
+        }
         if let Err(error) = self.ctx.nodes.delete(target_url).await {
             slog::debug!(self.ctx.log, "could not remove the leftover of a failed copy";
                 "url" => target_url, "error" => %error);

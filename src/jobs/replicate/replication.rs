@@ -56,6 +56,8 @@ pub(super) struct Settlement {
 /// The replication of one file.
 pub(super) struct Replication<'a> {
     pub(super) ctx: &'a JobContext,
+    /// That of the file.
+    pub(super) lock: &'a LockGuard,
     pub(super) cluster: Arc<ClusterSnapshot>,
     pub(super) class: &'a Class,
     pub(super) policy: ReplicationPolicy,
@@ -71,6 +73,7 @@ impl<'a> Replication<'a> {
     /// With the checksum that the file is known to have.
     pub(super) fn of(
         ctx: &'a JobContext,
+        lock: &'a LockGuard,
         cluster: &Arc<ClusterSnapshot>,
         class: &'a Class,
         policy: ReplicationPolicy,
@@ -80,7 +83,7 @@ impl<'a> Replication<'a> {
         let known_checksum =
             known.and_then(|(number, digest)| Some(Checksum { hashtype: HashType::from_number(number)?, digest }));
         let cluster = cluster.clone();
-        Ok(Self { ctx, cluster, class, policy, file, known_checksum, copies_made: 0, is_settled: false })
+        Ok(Self { ctx, lock, cluster, class, policy, file, known_checksum, copies_made: 0, is_settled: false })
     }
 
     /// Asks the policy, copies, asks again.
