@@ -172,3 +172,13 @@ fn a_failed_copy_spares_whole_bytes_that_were_on_the_target() {
         assert!(!fake.lines().contains(&format!("DELETE {}", path(5))));
     }
 }
+
+/// Of several copies the one that was read may be the bad one: its checksum is not made that of the file.
+#[test]
+fn one_copy_of_several_does_not_define_the_checksum() {
+    let mut world = World::new("h1[d1=_] h2[d3=_] h3[d5=_]", 3, &[1, 3]);
+    set_class_hash(&mut world, HashType::Md5);
+    assert_eq!(replicate(&world, None), COPIED);
+    assert_eq!(world.copies(), (vec![1, 3, 5], vec![1, 3, 5]));
+    assert_eq!(world.database.count("checksum", &format!("fid = {FID}")), 0);
+}

@@ -19,7 +19,8 @@ use crate::node_client::{Copy, CopyError, CopyReport, NodeError};
 use crate::store::{StoreResult, checksums, file_on, queues};
 
 impl Replication<'_> {
-    /// Copies the file and, where its class wants checksums, verifies what arrived. Gives the checksum if computed.
+    /// Copies the file and, where its class wants checksums, verifies what arrived. Gives the checksum if it was computed
+    /// and may be recorded as that of the file.
     pub(super) async fn copy(&self, source: DevId, target: DevId) -> Result<Option<Checksum>, CopyError> {
         let unknown = || NodeError::Unreachable("device is unknown".to_owned());
         let source = self.cluster.device(source).ok_or_else(|| CopyError::Source(unknown()))?;
@@ -52,7 +53,7 @@ impl Replication<'_> {
         if checked.is_err() && (was_stored || self.shows_another_length(&target_url).await) {
             self.remove_leftover(target.device.devid, &target_url).await;
         }
-        checked
+        checked.map(|checksum| checksum.filter(|_| self.may_define_checksum(source.device.devid)))
     }
 
     /// Is there surely a file, and surely not a whole one?

@@ -64,7 +64,7 @@ async fn copy_locked(
         Ok(found) => found,
         Err(reason) => return Ok(CopyOne::NoPolicy(reason)),
     };
-    let mut replication = Replication::of(ctx, lock, &cluster, class, policy, &file)?;
+    let mut replication = Replication::of(ctx, lock, &cluster, class, policy, &file, &devids)?;
     let checksum = match replication.copy(source, target).await {
         Ok(checksum) => checksum,
         Err(error) => return Ok(failed(ctx, fid, &error)),

@@ -66,8 +66,8 @@ async fn move_locked(
         Ok(found) => found,
         Err(reason) => return Ok(failed(ctx, todo, 0, reason)),
     };
+    let mut replication = Replication::of(ctx, lock, &cluster, class, policy, &file, &devids)?;
     let mut whereabouts = Whereabouts::new(&cluster, devids, file.length);
-    let mut replication = Replication::of(ctx, lock, &cluster, class, policy, &file)?;
     let if_missing = match ctx.settings.jobs.rebalance_ignore_missing {
         true => IfMissing::CountsAsDeleted,
         false => IfMissing::IsAFailure,

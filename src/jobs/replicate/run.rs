@@ -56,11 +56,11 @@ async fn bring_in_line(
         Ok(found) => found,
         Err(reason) => return Ok((ReplicateOutcome::NoPolicy(reason), false)),
     };
+    let mut replication = Replication::of(ctx, lock, &cluster, class, policy, &file, &devids)?;
     let mut whereabouts = Whereabouts::new(&cluster, devids, file.length);
     if let Some(devid) = todo.fromdevid.filter(|devid| !whereabouts.sources().contains(devid)) {
         slog::info!(ctx.log, "the preferred source cannot be read; another serves"; "fid" => todo.fid, "devid" => devid);
     }
-    let mut replication = Replication::of(ctx, lock, &cluster, class, policy, &file)?;
     let outcome = match replication.until_content(&mut whereabouts, Purpose::Item { todo, lock }).await? {
         ReplicateOutcome::TooHappy => surplus::remove_one(&mut replication, lock, &mut whereabouts).await?,
         outcome => outcome,
