@@ -1540,6 +1540,8 @@ async fn c97_c101_lost_connection(f: &Fixture) {
     let refused = f.write(|conn| file_on::add(conn, Fid(2), DevId(1))).await;
     assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains("1 locks")), "{refused:?}");
     assert!(!guard.is_held());
+    let refused = guard.write(|conn| file_on::add(conn, Fid(2), DevId(1))).await;
+    assert!(matches!(&refused, Err(StoreError::Refused(why)) if why.contains("lost")), "{refused:?}");
     assert!(!guard.release().await);
     assert_eq!(f.write(|conn| file_on::add(conn, Fid(2), DevId(1))).await, Ok(true));
     assert!(other.try_lock("cut-lock", Duration::from_secs(5)).await.expect("asked").is_some());

@@ -182,3 +182,28 @@ fn one_copy_of_several_does_not_define_the_checksum() {
     assert_eq!(world.copies(), (vec![1, 3, 5], vec![1, 3, 5]));
     assert_eq!(world.database.count("checksum", &format!("fid = {FID}")), 0);
 }
+
+/// A file that is deleted while it is copied: its deletion may have been done by then, so that it is queued again.
+#[test]
+fn a_copy_of_a_deleted_file_is_queued_for_deletion() {
+    let world = World::new("h1[d1=_] h2[d3=_] h3=down[d5=_]", 2, &[1]);
+    world.database.execute(
+        "CREATE TRIGGER deleted_meanwhile AFTER INSERT ON file_on BEGIN DELETE FROM file WHERE fid = NEW.fid; END",
+    );
+    replicate(&world, None);
+    assert_eq!(world.copies(), (vec![1, 3], vec![1, 3]), "what is there is known");
+    assert_eq!(world.database.count("file_to_delete2", &format!("fid = {FID}")), 1);
+}
+
+/// Whoever has lost the lock of a file records nothing: another tracker may have worked on it since.
+#[test]
+fn without_its_lock_nothing_is_recorded() {
+    let world = World::new("h1[d1=_] h2[d3=_] h3=down[d5=_]", 2, &[1]);
+    world
+        .database
+        .execute("CREATE TRIGGER stolen AFTER INSERT ON lock BEGIN UPDATE lock SET hostname = 'elsewhere'; END");
+    let todo = ReplicateTodo { fid: Fid(FID), nexttry: 0, failcount: 0, fromdevid: None, flags: 0 };
+    let outcome = actix::System::new().block_on(async { run(&world.context(), &todo).await });
+    assert!(matches!(outcome, Err(mogilefs::store::StoreError::Refused(_))), "{outcome:?}");
+    assert_eq!(world.copies(), (vec![1, 3], vec![1]));
+}

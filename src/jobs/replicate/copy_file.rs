@@ -16,7 +16,7 @@ use crate::cluster::device::DeviceView;
 use crate::cluster::host::Zone;
 use crate::ids::DevId;
 use crate::node_client::{Copy, CopyError, CopyReport, NodeError};
-use crate::store::{StoreResult, checksums, file_on, queues};
+use crate::store::{StoreResult, checksums, file_on, files, queues};
 
 impl Replication<'_> {
     /// Copies the file and, where its class wants checksums, verifies what arrived. Gives the checksum if it was computed
@@ -129,6 +129,9 @@ impl Replication<'_> {
     /// The copy is there: record it. Only now, so that a crash in between costs a copy nobody knows, never a row
     /// without a copy.
     ///
+    /// A file that was deleted meanwhile is queued for deletion once more: its deletion may not have seen this copy. Nothing is
+    /// recorded when the lock was lost: others may have worked on the file since.
+    ///
     /// If the file needs nothing more, its queue row and its lock go in the same change.
     pub(super) async fn record(
         &mut self,
@@ -142,14 +145,17 @@ impl Replication<'_> {
         let row = new_checksum.as_ref().map(|checksum| (checksum.hashtype.number(), checksum.digest.clone()));
         let change = self.ctx.path_change(self.file.dmid, &[self.file.dkey.as_ref()]);
         let recorded = self
-            .ctx
-            .session
+            .lock
             .write(move |conn| {
                 file_on::add(conn, fid, target)?;
+                let is_deleted = !files::exists_until_commit(conn, fid)?;
+                if is_deleted {
+                    queues::delete::enqueue(conn, fid, 0)?;
+                }
                 if recount {
                     file_on::recount(conn, fid)?;
                 }
-                if let Some((number, digest)) = &row {
+                if let Some((number, digest)) = row.as_ref().filter(|_| !is_deleted) {
                     checksums::set(conn, fid, *number, digest)?;
                 }
                 let Some(done) = &done else { return Ok(()) };
