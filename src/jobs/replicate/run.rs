@@ -62,7 +62,7 @@ async fn bring_in_line(
         slog::info!(ctx.log, "the preferred source cannot be read; another serves"; "fid" => todo.fid, "devid" => devid);
     }
     let outcome = match replication.until_content(&mut whereabouts, Purpose::Item { todo, lock }).await? {
-        ReplicateOutcome::TooHappy => surplus::remove_one(&mut replication, lock, &mut whereabouts).await?,
+        ReplicateOutcome::TooHappy => surplus::remove_one(&mut replication, &mut whereabouts).await?,
         outcome => outcome,
     };
     Ok((outcome, replication.is_settled))
