@@ -952,7 +952,17 @@ async fn c73_c74_reschedule(f: &Fixture) {
         assert!((row.nexttry - now - 77).abs() <= 2);
     }
     assert!(!f.done(|conn| queues::replicate::reschedule_in(conn, Fid(3), 1)).await);
-    assert!(f.done(|conn| queues::replicate::park(conn, Fid(1))).await);
+    let row = f.get(|conn| queues::replicate::find(conn, Fid(1))).expect("a row");
+    let todo = queues::replicate::ReplicateTodo {
+        fid: row.fid,
+        nexttry: row.nexttry,
+        failcount: row.failcount,
+        fromdevid: None,
+        flags: 0,
+    };
+    let stale = queues::replicate::ReplicateTodo { nexttry: row.nexttry - 1, ..todo };
+    assert!(!f.done(move |conn| queues::replicate::park(conn, &stale)).await, "somebody wants it looked at");
+    assert!(f.done(move |conn| queues::replicate::park(conn, &todo)).await);
     f.has(&format!("file_to_replicate WHERE fid = 1 AND nexttry = {PARKED}"));
 }
 

@@ -30,7 +30,7 @@ pub async fn run(ctx: &JobContext, todo: &ReplicateTodo) -> StoreResult<Replicat
         }
         worked => {
             let settled = match &worked {
-                Ok((outcome, _)) => settle(ctx, todo, outcome).await,
+                Ok((outcome, _)) => settle(ctx, &lock, todo, outcome).await,
                 Err(_) => Ok(()),
             };
             lock.release().await;
@@ -68,39 +68,43 @@ async fn bring_in_line(
     Ok((outcome, replication.is_settled))
 }
 
-async fn settle(ctx: &JobContext, todo: &ReplicateTodo, outcome: &ReplicateOutcome) -> StoreResult<()> {
+async fn settle(
+    ctx: &JobContext,
+    lock: &LockGuard,
+    todo: &ReplicateTodo,
+    outcome: &ReplicateOutcome,
+) -> StoreResult<()> {
     match outcome.row_fate() {
         RowFate::Leave => Ok(()),
         RowFate::PutBack => {
             let todo = *todo;
-            ctx.session.write(move |conn| queues::replicate::put_back(conn, &todo)).await.map(drop)
+            lock.write(move |conn| queues::replicate::put_back(conn, &todo)).await.map(drop)
         }
-        RowFate::Remove => remove_row(ctx, todo, outcome).await,
+        RowFate::Remove => remove_row(lock, todo, outcome).await,
         RowFate::Park => {
-            let fid = todo.fid;
-            ctx.session.write(move |conn| queues::replicate::park(conn, fid)).await.map(drop)
+            let todo = *todo;
+            lock.write(move |conn| queues::replicate::park(conn, &todo)).await.map(drop)
         }
-        RowFate::LookAgain => reschedule(ctx, todo, 0).await,
-        RowFate::Retry => reschedule(ctx, todo, todo.failcount).await,
+        RowFate::LookAgain => reschedule(ctx, lock, todo, 0).await,
+        RowFate::Retry => reschedule(ctx, lock, todo, todo.failcount).await,
     }
 }
 
-async fn reschedule(ctx: &JobContext, todo: &ReplicateTodo, failures: i64) -> StoreResult<()> {
+async fn reschedule(ctx: &JobContext, lock: &LockGuard, todo: &ReplicateTodo, failures: i64) -> StoreResult<()> {
     let todo = *todo;
     let delay_secs = backoff::replication_delay_secs(failures, &mut ctx.chance.borrow_mut());
-    ctx.session.write(move |conn| queues::replicate::reschedule(conn, &todo, delay_secs)).await.map(drop)
+    lock.write(move |conn| queues::replicate::reschedule(conn, &todo, delay_secs)).await.map(drop)
 }
 
 /// A row that somebody changed meanwhile (a new class, W24) stays and is looked at again; that of a deleted file goes.
-async fn remove_row(ctx: &JobContext, todo: &ReplicateTodo, outcome: &ReplicateOutcome) -> StoreResult<()> {
+async fn remove_row(lock: &LockGuard, todo: &ReplicateTodo, outcome: &ReplicateOutcome) -> StoreResult<()> {
     let (todo, gone) = (*todo, *outcome == ReplicateOutcome::Gone);
-    ctx.session
-        .write(move |conn| match gone {
-            true => queues::replicate::finish_any(conn, todo.fid),
-            false => queues::replicate::finish(conn, &todo),
-        })
-        .await
-        .map(drop)
+    lock.write(move |conn| match gone {
+        true => queues::replicate::finish_any(conn, todo.fid),
+        false => queues::replicate::finish(conn, &todo),
+    })
+    .await
+    .map(drop)
 }
 
 fn log_outcome(ctx: &JobContext, todo: &ReplicateTodo, outcome: &ReplicateOutcome, took: Duration) {

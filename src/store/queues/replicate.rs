@@ -142,10 +142,13 @@ pub fn reschedule_in(conn: &mut StoreConnection, fid: Fid, secs: i64) -> StoreRe
     Ok(reschedule_in!(conn, file_to_replicate, fid, secs) > 0)
 }
 
-/// Counts a failure and leaves a row to a person (J61); false if there is no row.
-pub fn park(conn: &mut StoreConnection, fid: Fid) -> StoreResult<bool> {
-    reschedule_in(conn, fid, 0)?;
-    let row = file_to_replicate::table.filter(file_to_replicate::fid.eq(fid));
+/// Counts a failure and leaves a row to a person (J61), unless somebody has touched it since it was claimed, who wants the
+/// file looked at again; false if it was not parked.
+pub fn park(conn: &mut StoreConnection, todo: &ReplicateTodo) -> StoreResult<bool> {
+    if !reschedule(conn, todo, 0)? {
+        return Ok(false);
+    }
+    let row = file_to_replicate::table.filter(file_to_replicate::fid.eq(todo.fid));
     let parked = file_to_replicate::nexttry.eq(Int(PARKED));
     Ok(each!(conn, c => diesel::update(row).set(parked).execute(c))? > 0)
 }
