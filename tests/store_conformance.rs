@@ -1017,6 +1017,18 @@ async fn c73_c74_reschedule(f: &Fixture) {
         assert!((row.nexttry - now - 99).abs() <= 2);
     }
     assert!(!f.done(|conn| queues::delete::reschedule_in(conn, Fid(3), 1)).await);
+    let row = f.get(|conn| queues::replicate::find(conn, Fid(1))).expect("a row");
+    let todo = queues::replicate::ReplicateTodo {
+        fid: row.fid,
+        nexttry: row.nexttry,
+        failcount: row.failcount,
+        fromdevid: None,
+        flags: 0,
+    };
+    let stale = queues::replicate::ReplicateTodo { nexttry: row.nexttry - 1, ..todo };
+    assert!(!f.done(move |conn| queues::replicate::park(conn, &stale)).await, "somebody wants it looked at");
+    assert!(f.done(move |conn| queues::replicate::park(conn, &todo)).await);
+    f.has(&format!("file_to_replicate WHERE fid = 1 AND nexttry = {PARKED}"));
 }
 
 async fn c75_c76_wake_all(f: &Fixture) {
@@ -1642,6 +1654,8 @@ async fn c97_c101_lost_connection(f: &Fixture) {
     let refused = f.write(|conn| file_on::add(conn, Fid(2), DevId(1))).await;
     assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains("1 locks")), "{refused:?}");
     assert!(!guard.is_held());
+    let refused = guard.write(|conn| file_on::add(conn, Fid(2), DevId(1))).await;
+    assert!(matches!(&refused, Err(StoreError::Refused(why)) if why.contains("lost")), "{refused:?}");
     assert!(!guard.release().await);
     assert_eq!(f.write(|conn| file_on::add(conn, Fid(2), DevId(1))).await, Ok(true));
     assert!(other.try_lock("cut-lock", Duration::from_secs(5)).await.expect("asked").is_some());

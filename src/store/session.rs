@@ -36,7 +36,7 @@ pub(super) struct SessionInner {
     /// `None` until the first use, and after it was lost until the next.
     conn: Mutex<Option<StoreConnection>>,
     /// Counts the connections given up; a lock of an earlier one is lost.
-    pub(super) losses: AtomicU64,
+    pub(super) losses: Arc<AtomicU64>,
     /// Locks held on the present connection (database servers only).
     pub(super) locks_held: AtomicUsize,
 }
@@ -63,7 +63,7 @@ impl Session {
             inner: Arc::new(SessionInner {
                 shared,
                 conn: Mutex::new(conn),
-                losses: AtomicU64::new(0),
+                losses: Arc::default(),
                 locks_held: AtomicUsize::new(0),
             }),
         })

@@ -33,7 +33,7 @@ pub async fn run(ctx: &JobContext, todo: &ReplicateTodo) -> StoreResult<Replicat
         work => {
             let settled = match &work {
                 Ok(Work { outcome, classid, .. }) => {
-                    settle(ctx, WorkedTodo { todo: *todo, classid: *classid }, outcome).await
+                    settle(ctx, &lock, WorkedTodo { todo: *todo, classid: *classid }, outcome).await
                 }
                 Err(_) => Ok(()),
             };
@@ -67,34 +67,34 @@ async fn bring_in_line(ctx: &JobContext, lock: &LockGuard, todo: &ReplicateTodo)
             return Ok(Work { outcome: ReplicateOutcome::NoPolicy(reason), classid, is_settled: false });
         }
     };
+    let mut replication = Replication::of(ctx, lock, &cluster, class, policy, &file, &devids)?;
     let mut whereabouts = Whereabouts::new(&cluster, devids, file.length);
     if let Some(devid) = todo.fromdevid.filter(|devid| !whereabouts.sources().contains(devid)) {
         slog::info!(ctx.log, "the preferred source cannot be read; another serves"; "fid" => todo.fid, "devid" => devid);
     }
-    let mut replication = Replication::of(ctx, &cluster, class, policy, &file)?;
     let outcome = match replication.until_content(&mut whereabouts, Purpose::Item { todo, lock }).await? {
-        ReplicateOutcome::TooHappy => surplus::remove_one(&mut replication, lock, &mut whereabouts).await?,
+        ReplicateOutcome::TooHappy => surplus::remove_one(&mut replication, &mut whereabouts).await?,
         outcome => outcome,
     };
     Ok(Work { outcome, classid, is_settled: replication.is_settled })
 }
 
-async fn settle(ctx: &JobContext, worked: WorkedTodo, outcome: &ReplicateOutcome) -> StoreResult<()> {
+async fn settle(ctx: &JobContext, lock: &LockGuard, worked: WorkedTodo, outcome: &ReplicateOutcome) -> StoreResult<()> {
     let todo = worked.todo;
     match outcome.row_fate() {
         RowFate::Leave => Ok(()),
-        RowFate::PutBack => ctx.session.write(move |conn| queues::replicate::put_back(conn, &todo)).await.map(drop),
+        RowFate::PutBack => lock.write(move |conn| queues::replicate::put_back(conn, &todo)).await.map(drop),
         // A row that somebody changed meanwhile (a new class, W24; an undelete) stays and is looked at again.
-        RowFate::Remove => ctx.session.write(move |conn| queues::replicate::finish(conn, &worked)).await.map(drop),
-        RowFate::Park => ctx.session.write(move |conn| queues::replicate::park(conn, &todo)).await.map(drop),
-        RowFate::LookAgain => reschedule(ctx, worked, 0).await,
-        RowFate::Retry => reschedule(ctx, worked, todo.failcount).await,
+        RowFate::Remove => lock.write(move |conn| queues::replicate::finish(conn, &worked)).await.map(drop),
+        RowFate::Park => lock.write(move |conn| queues::replicate::park(conn, &todo)).await.map(drop),
+        RowFate::LookAgain => reschedule(ctx, lock, worked, 0).await,
+        RowFate::Retry => reschedule(ctx, lock, worked, todo.failcount).await,
     }
 }
 
-async fn reschedule(ctx: &JobContext, worked: WorkedTodo, failures: i64) -> StoreResult<()> {
+async fn reschedule(ctx: &JobContext, lock: &LockGuard, worked: WorkedTodo, failures: i64) -> StoreResult<()> {
     let delay_secs = backoff::replication_delay_secs(failures, &mut ctx.chance.borrow_mut());
-    ctx.session.write(move |conn| queues::replicate::reschedule(conn, &worked, delay_secs)).await.map(drop)
+    lock.write(move |conn| queues::replicate::reschedule(conn, &worked, delay_secs)).await.map(drop)
 }
 
 fn log_outcome(ctx: &JobContext, todo: &ReplicateTodo, outcome: &ReplicateOutcome, took: Duration) {
