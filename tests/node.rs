@@ -365,6 +365,13 @@ async fn uploads_outside_devices_are_refused() {
     {
         assert_eq!(node.put(uri, b"x").await, 400, "{uri}");
     }
+    for method in ["PUT", "DELETE"] {
+        assert_eq!(
+            node.ask(method, "/dev11/.mogilefs-device", &[], b"x").await.status,
+            400,
+            "{method} of a disk's mark"
+        );
+    }
     for range in ["bytes 0-1/*", "bytes 1-0/*", "0-0/1", "bytes 0-0"] {
         let header = format!("Content-Range: {range}");
         assert_eq!(node.ask("PUT", FID, &[&header], b"x").await.status, 400, "{range}");

@@ -16,9 +16,11 @@ use mogilefs::settings::{DatabaseSettings, Settings};
 use mogilefs::store::classes::ClassFields;
 use mogilefs::store::deleted_files::{Undelete, UndeleteOutcome};
 use mogilefs::store::devices::DeviceUsage;
+use mogilefs::store::file_on::Unowned;
 use mogilefs::store::files::{CloseOutcome, CloseUpload, RenameOutcome};
 use mogilefs::store::hosts::HostChanges;
 use mogilefs::store::queues::PARKED;
+use mogilefs::store::queues::replicate::WorkedTodo;
 use mogilefs::store::reaping::{Page, Position, Reaped};
 use mogilefs::store::tempfiles::NewTempfile;
 use mogilefs::store::{
@@ -292,6 +294,8 @@ on_every_database!(
     c67_c68_claim,
     c69_two_claimers,
     claim_and_finish,
+    a_new_class_keeps_its_row,
+    parking,
     c73_c74_reschedule,
     c75_c76_wake_all,
     c77_enqueue_deletion,
@@ -302,6 +306,7 @@ on_every_database!(
     reaping_is_all_or_nothing,
     pages_of_a_device,
     todo_rows,
+    a_move_ends_its_own_row,
     todo_claims_are_of_one_kind,
     set_class_enqueues,
     locate_finds_file_and_devices,
@@ -919,30 +924,86 @@ async fn c69_two_claimers(f: &Fixture) {
     assert_eq!(fids, (1..=100).collect::<Vec<_>>());
 }
 
-/// A row that somebody touched after the claim stays.
+/// A row that somebody touched after the claim stays, and is due; so does that of a file that has come back.
 async fn claim_and_finish(f: &Fixture) {
-    for fid in [1, 2] {
+    f.file(3, "back").await;
+    for fid in [1, 2, 3, 4] {
         f.done(move |conn| queues::replicate::enqueue(conn, Fid(fid), 0)).await;
     }
     let claimed = f.session.claim_replicate(10).await.expect("a claim");
     f.done(|conn| queues::replicate::enqueue(conn, Fid(2), 0)).await;
+    f.sql("UPDATE file_to_replicate SET nexttry = nexttry + 1 WHERE fid = 4").await;
     let mut finished = Vec::new();
     for todo in claimed {
-        finished.push((todo.fid, f.done(move |conn| queues::replicate::finish(conn, &todo)).await));
+        let gone = WorkedTodo { todo, classid: None };
+        finished.push((todo.fid.0, f.done(move |conn| queues::replicate::finish(conn, &gone)).await));
     }
-    finished.sort();
-    assert_eq!(finished, [(Fid(1), true), (Fid(2), false)]);
+    finished.sort_unstable();
+    assert_eq!(finished, [(1, true), (2, false), (3, false), (4, false)]);
     f.has("file_to_replicate WHERE fid = 2 AND nexttry = 0");
-    assert!(f.done(|conn| queues::replicate::finish_any(conn, Fid(2))).await);
-    assert!(!f.done(|conn| queues::replicate::finish_any(conn, Fid(2))).await);
+    assert_eq!(f.count(&format!("file_to_replicate WHERE nexttry <= {}", f.now())), 3);
+    assert_eq!(f.count("file_to_replicate"), 3);
+}
+
+/// A claimed row, as if it had been worked on by this class of the file.
+async fn claimed_in_class(f: &Fixture, classid: i64) -> WorkedTodo {
+    f.sql("DELETE FROM file_to_replicate").await;
+    f.done(|conn| queues::replicate::enqueue(conn, Fid(1), 0)).await;
+    let claimed = f.session.claim_replicate(1).await.expect("a claim");
+    WorkedTodo { todo: claimed[0], classid: Some(ClassId(classid)) }
+}
+
+/// W24: a row that is as it was claimed is done with only by the class that the file has now. Of two claims of the same
+/// second the second shows by leaving the row.
+async fn a_new_class_keeps_its_row(f: &Fixture) {
+    f.domain_with_class().await;
+    f.file(1, "k").await;
+    let due = |failcount| format!("file_to_replicate WHERE nexttry <= {} AND failcount = {failcount}", f.now());
+    let outdated = claimed_in_class(f, 5).await;
+    assert!(!f.done(move |conn| queues::replicate::finish(conn, &outdated)).await);
+    f.has(&due(0));
+    let outdated = claimed_in_class(f, 5).await;
+    assert!(!f.done(move |conn| queues::replicate::reschedule(conn, &outdated, 500)).await);
+    f.has(&due(0));
+    for is_finish in [true, false] {
+        let first = claimed_in_class(f, 0).await;
+        assert!(f.done(move |conn| queues::replicate::leave(conn, &first.todo)).await);
+        f.has(&format!("file_to_replicate WHERE nexttry = {}", first.todo.nexttry - 1));
+        let is_done = match is_finish {
+            true => f.done(move |conn| queues::replicate::finish(conn, &first)).await,
+            false => f.done(move |conn| queues::replicate::reschedule(conn, &first, 500)).await,
+        };
+        assert!(!is_done);
+        f.has(&due(0));
+    }
+    let put_off = claimed_in_class(f, 0).await;
+    assert!(f.done(move |conn| queues::replicate::reschedule(conn, &put_off, 500)).await);
+    f.has(&format!("file_to_replicate WHERE nexttry >= {} AND failcount = 1", f.now() + 490));
+    let current = claimed_in_class(f, 0).await;
+    assert!(f.done(move |conn| queues::replicate::finish(conn, &current)).await);
+    f.has_not("file_to_replicate");
+}
+
+/// J61: only what nobody wants looked at again waits for a person.
+async fn parking(f: &Fixture) {
+    let claimed = claimed_in_class(f, 0).await.todo;
+    f.done(|conn| queues::replicate::enqueue(conn, Fid(1), 0)).await;
+    assert!(!f.done(move |conn| queues::replicate::park(conn, &claimed)).await);
+    f.has("file_to_replicate WHERE nexttry = 0 AND failcount = 0");
+    let claimed = claimed_in_class(f, 0).await.todo;
+    assert!(f.done(move |conn| queues::replicate::park(conn, &claimed)).await);
+    f.has(&format!("file_to_replicate WHERE nexttry = {PARKED} AND failcount = 1"));
 }
 
 async fn c73_c74_reschedule(f: &Fixture) {
     let now = f.now();
     f.sql("INSERT INTO file_to_replicate (fid, nexttry, failcount) VALUES (1, 0, 2), (2, 0, 255)").await;
     f.sql("INSERT INTO file_to_delete2 (fid, nexttry, failcount) VALUES (1, 0, 2), (2, 0, 255)").await;
+    for todo in f.session.claim_replicate(10).await.expect("a claim") {
+        let gone = WorkedTodo { todo, classid: None };
+        assert!(f.done(move |conn| queues::replicate::reschedule(conn, &gone, 77)).await);
+    }
     for (fid, failcount) in [(1, 3), (2, 255)] {
-        assert!(f.done(move |conn| queues::replicate::reschedule_in(conn, Fid(fid), 77)).await);
         let row = f.get(|conn| queues::replicate::find(conn, Fid(fid))).expect("a row");
         assert_eq!(row.failcount, failcount);
         assert!((row.nexttry - now - 77).abs() <= 2);
@@ -950,9 +1011,23 @@ async fn c73_c74_reschedule(f: &Fixture) {
         let row = f.get(|conn| queues::delete::find(conn, Fid(fid))).expect("a row");
         assert_eq!(row.failcount, failcount);
         assert!((row.nexttry - now - 77).abs() <= 2);
+        assert!(f.done(move |conn| queues::delete::put_off(conn, Fid(fid), 99)).await);
+        let row = f.get(|conn| queues::delete::find(conn, Fid(fid))).expect("a row");
+        assert_eq!(row.failcount, failcount);
+        assert!((row.nexttry - now - 99).abs() <= 2);
     }
-    assert!(!f.done(|conn| queues::replicate::reschedule_in(conn, Fid(3), 1)).await);
-    assert!(f.done(|conn| queues::replicate::park(conn, Fid(1))).await);
+    assert!(!f.done(|conn| queues::delete::reschedule_in(conn, Fid(3), 1)).await);
+    let row = f.get(|conn| queues::replicate::find(conn, Fid(1))).expect("a row");
+    let todo = queues::replicate::ReplicateTodo {
+        fid: row.fid,
+        nexttry: row.nexttry,
+        failcount: row.failcount,
+        fromdevid: None,
+        flags: 0,
+    };
+    let stale = queues::replicate::ReplicateTodo { nexttry: row.nexttry - 1, ..todo };
+    assert!(!f.done(move |conn| queues::replicate::park(conn, &stale)).await, "somebody wants it looked at");
+    assert!(f.done(move |conn| queues::replicate::park(conn, &todo)).await);
     f.has(&format!("file_to_replicate WHERE fid = 1 AND nexttry = {PARKED}"));
 }
 
@@ -960,7 +1035,11 @@ async fn c75_c76_wake_all(f: &Fixture) {
     let now = f.now();
     f.sql(&format!("INSERT INTO file_to_replicate (fid, nexttry) VALUES (1, {}), (2, {PARKED}), (3, 0)", now + 50))
         .await;
-    assert_eq!(f.get(queues::replicate::deferred_count), 1);
+    assert_eq!(f.get(queues::replicate::untried_deferred_count), 1);
+    // What failed may wait for hours: no work that comes to an end (J107, replacement).
+    f.sql(&format!("INSERT INTO file_to_replicate (fid, nexttry, failcount) VALUES (4, {}, 1)", now + 50)).await;
+    assert_eq!(f.get(queues::replicate::untried_deferred_count), 1);
+    f.sql("DELETE FROM file_to_replicate WHERE fid = 4").await;
     assert_eq!(f.done(queues::replicate::wake_all).await, 2);
     assert_eq!(f.count(&format!("file_to_replicate WHERE nexttry >= {now} AND nexttry <= {}", now + 2)), 2);
 }
@@ -1006,9 +1085,23 @@ async fn copies_of_fids_that_nobody_owns(f: &Fixture) {
     f.file(1, "a").await;
     f.file(2, "b").await;
     f.sql("INSERT INTO file_on (fid, devid) VALUES (1, 7), (3, 9), (3, 7)").await;
-    let devids = |fid| f.get(|conn| file_on::devids_unless_owned(conn, Fid(fid)));
-    assert_eq!([1, 2].map(devids), [None, None]);
-    assert_eq!((devids(3), devids(4)), (Some(vec![DevId(7), DevId(9)]), Some(Vec::new())));
+    let found = |fid| f.get(|conn| file_on::find_unless_owned(conn, Fid(fid)));
+    assert_eq!([1, 2].map(found), [None, None]);
+    let unowned = |devids, is_open| Some(Unowned { devids, is_open });
+    assert_eq!(found(3), unowned(vec![DevId(7), DevId(9)], false));
+    assert_eq!(found(4), unowned(Vec::new(), false));
+    let columns = "INSERT INTO tempfile (fid, createtime, classid, dmid, dkey)";
+    f.sql(&format!("{columns} VALUES (1, 1, 0, 1, 'a'), (3, 1, 0, 1, 'c'), (4, 1, 0, 1, 'd')")).await;
+    assert_eq!(found(3), unowned(vec![DevId(7), DevId(9)], true));
+    assert_eq!(found(4), unowned(Vec::new(), true));
+    assert_eq!(found(1), None);
+    // W13: whoever deletes the row has the fid, and a file is left alone.
+    let mut may_go = Vec::new();
+    for fid in [1, 2, 3, 4, 5] {
+        may_go.push(f.done(move |conn| tempfiles::end_for_deletion(conn, Fid(fid))).await);
+    }
+    assert_eq!(may_go, [false, false, true, true, true]);
+    f.has_not("tempfile");
 }
 
 /// Devices 1 and 3 are dead, 2 is alive, 4 is down; 9 is unknown.
@@ -1037,6 +1130,8 @@ async fn reaping_queues_and_removes(f: &Fixture) {
         now + 5000
     ))
     .await;
+    let keeps_all = |these: &[i64]| f.get(|conn| reaping::keeps_all(conn, &fids(these.iter().copied())));
+    assert_eq!([&[11, 12, 13][..], &[11, 10], &[15]].map(keeps_all), [true, false, false]);
     let reaped = f.done(|conn| reaping::reap(conn, DevId(1), &fids(10..=16), true)).await;
     assert_eq!(reaped, Reaped::Dead { removed: 4, kept: fids([11, 12, 13]) });
     assert_eq!(f.count("file_on WHERE devid = 1"), 3);
@@ -1141,8 +1236,27 @@ async fn todo_claims_are_of_one_kind(f: &Fixture) {
     assert!(f.done(move |conn| queues::todo::release(conn, Fid(11), queues::todo::FSCK, claimed_nexttry)).await);
     assert_eq!(f.get(queues::due), queues::Due { fsck: true, ..queues::Due::default() });
     assert_eq!(f.get(|conn| queues::todo::count(conn, queues::todo::REBALANCE)), 1);
-    assert_eq!(f.done(|conn| queues::todo::finish(conn, &[Fid(11)], queues::todo::REBALANCE)).await, 1);
+    let claimed = moves[0].clone();
+    assert!(f.done(move |conn| queues::todo::finish_move(conn, &claimed)).await);
     f.has("file_to_queue WHERE type = 1");
+}
+
+/// A move that took longer than its claim does not end what was queued since: not the same move, claimed by another
+/// worker, nor one away from another source.
+async fn a_move_ends_its_own_row(f: &Fixture) {
+    f.sql("INSERT INTO file_to_queue (fid, devid, type, nexttry, failcount, flags) VALUES (11, 3, 2, 6, 0, 0)").await;
+    let claimed = f.session.claim_rebalance(10).await.expect("a claim")[0].clone();
+    for change in ["devid = 4", "devid = NULL", "devid = 3, nexttry = nexttry + 1"] {
+        f.sql(&format!("UPDATE file_to_queue SET {change}")).await;
+        let claimed = claimed.clone();
+        assert!(!f.done(move |conn| queues::todo::finish_move(conn, &claimed)).await, "{change}");
+    }
+    f.sql("UPDATE file_to_queue SET nexttry = nexttry - 1").await;
+    assert!(f.done(move |conn| queues::todo::finish_move(conn, &claimed)).await);
+    f.sql("INSERT INTO file_to_queue (fid, type, nexttry, failcount, flags) VALUES (12, 2, 6, 0, 0)").await;
+    let nowhere = f.session.claim_rebalance(10).await.expect("a claim")[0].clone();
+    assert!(f.done(move |conn| queues::todo::finish_move(conn, &nowhere)).await);
+    f.has_not("file_to_queue");
 }
 
 async fn set_class_enqueues(f: &Fixture) {
@@ -1540,6 +1654,8 @@ async fn c97_c101_lost_connection(f: &Fixture) {
     let refused = f.write(|conn| file_on::add(conn, Fid(2), DevId(1))).await;
     assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains("1 locks")), "{refused:?}");
     assert!(!guard.is_held());
+    let refused = guard.write(|conn| file_on::add(conn, Fid(2), DevId(1))).await;
+    assert!(matches!(&refused, Err(StoreError::Refused(why)) if why.contains("lost")), "{refused:?}");
     assert!(!guard.release().await);
     assert_eq!(f.write(|conn| file_on::add(conn, Fid(2), DevId(1))).await, Ok(true));
     assert!(other.try_lock("cut-lock", Duration::from_secs(5)).await.expect("asked").is_some());

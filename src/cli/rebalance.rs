@@ -150,6 +150,7 @@ fn status_text(reply: &Reply) -> String {
         devid => format!("device {devid}, up to file {}", word("sdev_lastfid")),
     };
     let eta = text(reply, "eta_secs").parse().map(Duration::from_secs).map(duration).unwrap_or_default();
+    let rate = number(reply, "files_per_sec").map(|rate| format!("{rate:.1} files/s")).unwrap_or_default();
     fields(&[
         ("running", running),
         ("problem", problem(reply).unwrap_or_default()),
@@ -159,7 +160,7 @@ fn status_text(reply: &Reply) -> String {
         ("queued", format!("{} files, {}", word("fids_queued"), bytes(word("bytes_queued").parse().unwrap_or(0)))),
         ("waiting", format!("{} moves", reply.int("waiting"))),
         ("progress", format!("about {} % queued", text(reply, "percent_queued"))),
-        ("rate", format!("{} files/s", text(reply, "files_per_sec"))),
+        ("rate", rate),
         ("time left", eta),
     ])
 }

@@ -25,6 +25,14 @@ pub enum DeleteObstacle {
     StateForbids,
 }
 
+impl DeleteObstacle {
+    /// Does it count? Not that somebody is at work on the file: one that takes its time over a long copy would make the
+    /// file wait for days, and its unknown devices be given up at once.
+    pub fn is_failure(self) -> bool {
+        self != Self::Locked
+    }
+}
+
 /// Seconds until a deletion is tried again.
 pub fn delete_delay_secs(obstacle: DeleteObstacle, failcount: i64) -> i64 {
     match obstacle {
@@ -66,6 +74,7 @@ mod tests {
             .map(|obstacle| delete_delay_secs(obstacle, failcount))
         };
         assert_eq!(delays(0), [1, 600, 1800, 3600]);
+        assert!(!DeleteObstacle::Locked.is_failure() && DeleteObstacle::NotWriteable.is_failure());
         assert_eq!(delays(2), [1, 720, 5400, 10_800]);
     }
 }

@@ -4,6 +4,7 @@
 
 use super::NodeShared;
 use super::answer::{self, Answer};
+use super::mount_guard::is_mark_name;
 use super::path::DevicePath;
 use hyper::StatusCode;
 use slog::warn;
@@ -16,6 +17,9 @@ pub(crate) fn delete(shared: &NodeShared, path: &str) -> Answer {
         Ok(path) => path,
         Err(refusal) => return answer::text(StatusCode::BAD_REQUEST, &refusal.to_string()),
     };
+    if is_mark_name(path.name()) {
+        return answer::text(StatusCode::BAD_REQUEST, "the mark of a disk is not removed");
+    }
     match remove(&path.on_disk(&shared.docroot)) {
         Ok(()) => answer::empty(StatusCode::NO_CONTENT),
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => {

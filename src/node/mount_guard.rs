@@ -14,10 +14,16 @@ use std::path::{Path, PathBuf};
 
 /// The mark, in the device directory.
 const MARK: &str = ".mogilefs-device";
+
 /// In the document root: a file for each device directory, with the mark last seen on it.
 const MEMORY: &str = ".mogilefs-devices";
 /// A mark is 36 bytes.
 const MARK_BYTES_MAX: u64 = 256;
+
+/// Is this the name of the file that marks a disk? Nobody may write or remove it from outside.
+pub(super) fn is_mark_name(name: &str) -> bool {
+    name == MARK
+}
 
 /// What is known of a device's mark.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use super::answer::{self, Answer};
 use super::blocking::blocking;
 use super::content_range::ContentRange;
 use super::directory_sync::sync_directory;
+use super::mount_guard::is_mark_name;
 use super::path::{DevicePath, PathRefusal};
 use super::pulse::Pulse;
 use super::temp_file::{TempFile, is_temp_name};
@@ -44,7 +45,7 @@ type Announced = [u8; 16];
 pub(super) enum UploadError {
     #[error("{0}")]
     Path(#[from] PathRefusal),
-    #[error("name is reserved for unfinished uploads")]
+    #[error("name is reserved for unfinished uploads and the marks of disks")]
     ReservedName,
     #[error("Content-Range is malformed, or not as long as the body")]
     ContentRange,
@@ -129,7 +130,7 @@ fn decode_md5(text: &[u8]) -> Option<Announced> {
 /// Where the file of this path goes.
 pub(super) fn target(shared: &NodeShared, path: &str) -> Result<Target, UploadError> {
     let path = DevicePath::parse(path)?;
-    if is_temp_name(path.name()) {
+    if is_temp_name(path.name()) || is_mark_name(path.name()) {
         return Err(UploadError::ReservedName);
     }
     let target = Target { device_dir: path.device_dir(&shared.docroot), file: path.on_disk(&shared.docroot) };

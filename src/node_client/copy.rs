@@ -40,6 +40,13 @@ pub struct CopyReport {
     pub duration: Duration,
 }
 
+/// A source that has announced the right length and is about to send.
+#[derive(Debug)]
+pub struct OpenSource {
+    body: Incoming,
+    begun: Instant,
+}
+
 /// Between two looks at the progress of a copy.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -49,8 +56,26 @@ impl NodeClient {
     /// # Errors
     /// Which side failed, and how. The target may be left with nothing or, on nodes that write in place, with a part.
     pub async fn copy(&self, copy: Copy<'_>) -> Result<CopyReport, CopyError> {
+        let source = self.open_source(&copy).await?;
+        self.copy_from(source, copy).await
+    }
+
+    /// The first half of [`NodeClient::copy`]: the target hears nothing of it.
+    ///
+    /// # Errors
+    /// The source does not begin to give exactly the file.
+    pub async fn open_source(&self, copy: &Copy<'_>) -> Result<OpenSource, CopyError> {
         let begun = Instant::now();
-        let source = self.open(copy.source_url, copy.length).await.map_err(CopyError::Source)?;
+        let body = self.open(copy.source_url, copy.length).await.map_err(CopyError::Source)?;
+        Ok(OpenSource { body, begun })
+    }
+
+    /// The second half.
+    ///
+    /// # Errors
+    /// As of [`NodeClient::copy`].
+    pub async fn copy_from(&self, source: OpenSource, copy: Copy<'_>) -> Result<CopyReport, CopyError> {
+        let OpenSource { body: source, begun } = source;
         let state = Arc::new(Mutex::new(CopyState::new(&copy)));
         let body = CopyBody { source, remaining: copy.length, state: state.clone() };
         self.upload(&copy, body, &state).await?;

@@ -13,7 +13,7 @@ mod error;
 mod http;
 mod side_digest;
 
-pub use copy::{Copy, CopyReport};
+pub use copy::{Copy, CopyReport, OpenSource};
 pub use download::Download;
 pub use error::{CopyError, NodeError};
 pub use http::{Deleted, Limits, NodeClient};

@@ -50,6 +50,16 @@ pub fn all(conn: &mut StoreConnection) -> StoreResult<Vec<GuardRow>> {
     Ok(each!(conn, c => query.load(c))?)
 }
 
+/// The mark that the disk of this device must bear; `None` if any will do, and without the table.
+pub fn expected_mark(conn: &mut StoreConnection, devid: DevId) -> StoreResult<Option<String>> {
+    if !is_set_up(conn)? {
+        return Ok(None);
+    }
+    let query = guard::table.filter(guard::devid.eq(devid)).select(guard::uuid);
+    let mark: Option<Option<String>> = each!(conn, c => query.first(c).optional())?;
+    Ok(mark.flatten())
+}
+
 /// Remembers marks of devices that have none yet. One that is remembered stays.
 pub fn remember(conn: &mut StoreConnection, marks: &[(DevId, String)]) -> StoreResult<()> {
     for (devid, uuid) in marks {

@@ -2,7 +2,7 @@
 
 use super::connection::StoreConnection;
 use super::error::StoreResult;
-use super::schema::{file, file_on};
+use super::schema::{file, file_on, tempfile};
 use super::types::{AnyInt, Int, plus};
 use crate::ids::{DevId, Fid};
 use diesel::backend::Backend as DieselBackend;
@@ -18,16 +18,28 @@ pub fn devids(conn: &mut StoreConnection, fid: Fid) -> StoreResult<Vec<DevId>> {
     Ok(each!(conn, c => query.load(c))?)
 }
 
-/// The devices that have a copy of a fid, by number; `None` if a key owns it. One round trip, unless there is no copy.
-pub fn devids_unless_owned(conn: &mut StoreConnection, fid: Fid) -> StoreResult<Option<Vec<DevId>>> {
+/// What there is of a fid that no key owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unowned {
+    /// The devices that have a copy, by number.
+    pub devids: Vec<DevId>,
+    /// Is there an open upload of it? A key will own it when that is closed.
+    pub is_open: bool,
+}
+
+/// What there is of a fid; `None` if a key owns it. One round trip, unless there is no copy.
+pub fn find_unless_owned(conn: &mut StoreConnection, fid: Fid) -> StoreResult<Option<Unowned>> {
     let owned = || exists(file::table.filter(file::fid.eq(fid)));
-    let query = file_on::table.filter(file_on::fid.eq(fid)).select((file_on::devid, owned())).order(file_on::devid);
-    let rows: Vec<(DevId, bool)> = each!(&mut *conn, c => query.load(c))?;
-    let is_owned = match rows.first() {
-        Some(&(_, is_owned)) => is_owned,
-        None => each!(conn, c => diesel::select(owned()).get_result(c))?,
+    let open = || exists(tempfile::table.filter(tempfile::fid.eq(fid)));
+    let query =
+        file_on::table.filter(file_on::fid.eq(fid)).select((file_on::devid, owned(), open())).order(file_on::devid);
+    let rows: Vec<(DevId, bool, bool)> = each!(&mut *conn, c => query.load(c))?;
+    let (is_owned, is_open): (bool, bool) = match rows.first() {
+        Some(&(_, is_owned, is_open)) => (is_owned, is_open),
+        None => each!(conn, c => diesel::select((owned(), open())).get_result(c))?,
     };
-    Ok((!is_owned).then(|| rows.into_iter().map(|(devid, _)| devid).collect()))
+    let devids = || rows.into_iter().map(|(devid, ..)| devid).collect();
+    Ok((!is_owned).then(|| Unowned { devids: devids(), is_open }))
 }
 
 /// Adds a location; false if it was there already. Any other fault is an error (D5).

@@ -47,6 +47,12 @@ pub fn find_by_fid(conn: &mut StoreConnection, fid: Fid) -> StoreResult<Option<F
     Ok(each!(conn, c => query.first(c).optional())?)
 }
 
+/// Does a key lead to this number? The answer holds until the end of the transaction: whoever deletes the file waits.
+pub fn exists_until_commit(conn: &mut StoreConnection, fid: Fid) -> StoreResult<bool> {
+    let query = file::table.filter(file::fid.eq(fid)).select(file::fid);
+    Ok(!load_for_update!(conn, query, Fid)?.is_empty())
+}
+
 /// A file and the devices that have it, in no order.
 pub type LocatedFile = (FileRow, Vec<DevId>);
 

@@ -5,14 +5,14 @@
 //! takes its locks with it, and the guard knows (D20).
 
 use super::connection::{Backend, Location, StoreConnection};
-use super::error::StoreResult;
+use super::error::{StoreError, StoreResult};
 use super::lock_row::{self, Holder};
 use super::session::{Session, SessionInner};
 use super::writer::Durability;
 use slog::warn;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
@@ -20,6 +20,9 @@ use tokio::time::Instant;
 
 /// Between two looks at a lock that another process holds.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A row of SQLite that is older is anybody's.
+const ROW_HELD_MAX: Duration = Duration::from_secs(lock_row::HELD_SECS_MAX.unsigned_abs());
 
 /// The locks of this process.
 #[derive(Default)]
@@ -88,6 +91,8 @@ pub struct LockGuard {
     holder: Holder,
     /// The session's count of lost connections when the lock was taken.
     losses: u64,
+    /// From then on others may steal it (SQLite only).
+    stolen_from: Option<Instant>,
     /// `None` once the lock was given back.
     process_lock: Option<ProcessLock>,
 }
@@ -103,6 +108,7 @@ impl Session {
         let Some(process_lock) = self.inner.shared.locks.take(name, wait).await else { return Ok(None) };
         let holder = Holder::this_process();
         let mut first = true;
+        let mut asked = Instant::now();
         while !self.take_in_database(name, &holder, first).await? {
             first = false;
             let left = deadline.saturating_duration_since(Instant::now());
@@ -110,12 +116,14 @@ impl Session {
                 return Ok(None);
             }
             tokio::time::sleep(left.min(POLL_INTERVAL)).await;
+            asked = Instant::now();
         }
         Ok(Some(LockGuard {
             session: Arc::clone(&self.inner),
             name: name.to_owned(),
             holder,
             losses: self.inner.losses.load(Ordering::Acquire),
+            stolen_from: (self.backend() == Backend::Sqlite).then(|| asked + ROW_HELD_MAX),
             process_lock: Some(process_lock),
         }))
     }
@@ -143,9 +151,39 @@ impl LockGuard {
         &self.name
     }
 
-    /// Is it still held? Not after the connection it was taken on was lost (C97).
+    /// Is it still held? Not after the connection it was taken on was lost (C97), nor on SQLite when it is so old that
+    /// others may steal it.
     pub fn is_held(&self) -> bool {
-        self.process_lock.is_some() && self.losses == self.session.losses.load(Ordering::Acquire)
+        self.process_lock.is_some()
+            && self.losses == self.session.losses.load(Ordering::Acquire)
+            && self.stolen_from.is_none_or(|stolen_from| Instant::now() < stolen_from)
+    }
+
+    /// As [`Session::write`] on the session of the lock, but refused, with nothing stored, if the lock is not held any more
+    /// when the change is made.
+    ///
+    /// # Errors
+    /// Those of [`Session::write`]; [`StoreError::Refused`] when the lock was lost.
+    pub async fn write<T, F>(&self, mut body: F) -> StoreResult<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut StoreConnection) -> StoreResult<T> + Send + 'static,
+    {
+        if !self.is_held() {
+            return Err(lost_lock(&self.name));
+        }
+        let (name, holder) = (self.name.clone(), self.holder.clone());
+        let (losses, now): (u64, Arc<AtomicU64>) = (self.losses, Arc::clone(&self.session.losses));
+        let has_row = self.session.shared.writer.is_some();
+        let session = Session { inner: Arc::clone(&self.session) };
+        session
+            .write(move |conn| {
+                if losses != now.load(Ordering::Acquire) || has_row && !lock_row::row_is_own(conn, &name, &holder)? {
+                    return Err(lost_lock(&name));
+                }
+                body(conn)
+            })
+            .await
     }
 
     /// Gives the lock back. True if it was held until now; false if it had been lost. A database that cannot be reached is
@@ -205,6 +243,10 @@ impl LockGuard {
         let less = |held: usize| held.checked_sub(1);
         let _ = self.session.locks_held.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
     }
+}
+
+fn lost_lock(name: &str) -> StoreError {
+    StoreError::Refused(format!("the lock {name} was lost"))
 }
 
 /// Gives a lock back as part of a write. On servers that is not possible, and nothing happens.

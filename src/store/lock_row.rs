@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use md5::Digest as _;
 
 /// After so many seconds a row is stolen, whoever holds it.
-const HELD_SECS_MAX: i64 = 3600;
+pub(super) const HELD_SECS_MAX: i64 = 3600;
 
 /// The number of a lock name, as the reference makes it: the first four bytes of its MD5, without the sign.
 pub(super) fn lock_number(name: &str) -> i64 {
@@ -153,6 +153,13 @@ pub(super) fn take_row(conn: &mut StoreConnection, name: &str, holder: &Holder) 
 pub(super) fn row_is_held(conn: &mut StoreConnection, name: &str, holder: &Holder) -> StoreResult<bool> {
     let Some(row) = find_row(conn, Int(lock_number(name)))? else { return Ok(false) };
     Ok(is_held(&row, holder, super::db_unixtime(conn)?, process_exists))
+}
+
+/// Is the row there, of this holder, and too young to be stolen?
+pub(super) fn row_is_own(conn: &mut StoreConnection, name: &str, holder: &Holder) -> StoreResult<bool> {
+    let Some(row) = find_row(conn, Int(lock_number(name)))? else { return Ok(false) };
+    let is_young = super::db_unixtime(conn)? - row.acquiredat <= HELD_SECS_MAX;
+    Ok(is_young && row.hostname == holder.hostname && row.pid == holder.pid)
 }
 
 /// Gives the row back; nothing happens if somebody else has it by now.

@@ -17,6 +17,7 @@ mod expected;
 mod expected_types;
 mod extension_tables;
 mod fid_counter;
+mod health;
 mod lock;
 mod lock_row;
 mod schema;

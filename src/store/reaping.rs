@@ -107,6 +107,11 @@ pub fn reap(conn: &mut StoreConnection, devid: DevId, fids: &[Fid], keep_last_co
     Ok(Reaped::Dead { removed, kept })
 }
 
+/// Would [`reap`] keep the last copies of all these files, and so change nothing? Only a look: what holds is what `reap` sees.
+pub fn keeps_all(conn: &mut StoreConnection, fids: &[Fid]) -> StoreResult<bool> {
+    Ok(on_devices_not_dead(conn, fids)?.is_empty())
+}
+
 /// Is the device dead? If so, it stays dead until this transaction ends.
 fn hold_dead_device(conn: &mut StoreConnection, devid: DevId) -> StoreResult<bool> {
     let query = device::table.filter(device::devid.eq(devid)).select(device::status);

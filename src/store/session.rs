@@ -33,10 +33,10 @@ pub struct Session {
 
 pub(super) struct SessionInner {
     pub(super) shared: Arc<StoreShared>,
-    /// `None` after it was lost, until the next use.
+    /// `None` until the first use, and after it was lost until the next.
     conn: Mutex<Option<StoreConnection>>,
     /// Counts the connections given up; a lock of an earlier one is lost.
-    pub(super) losses: AtomicU64,
+    pub(super) losses: Arc<AtomicU64>,
     /// Locks held on the present connection (database servers only).
     pub(super) locks_held: AtomicUsize,
 }
@@ -54,12 +54,16 @@ enum Run<T> {
 
 impl Session {
     pub(super) fn open(shared: Arc<StoreShared>) -> StoreResult<Self> {
-        let conn = shared.connect()?;
+        let conn = match shared.location.backend() {
+            Backend::Sqlite => Some(shared.connect()?),
+            // A worker that starts while the server is away works when it is back.
+            Backend::Mysql | Backend::Postgres => None,
+        };
         Ok(Self {
             inner: Arc::new(SessionInner {
                 shared,
-                conn: Mutex::new(Some(conn)),
-                losses: AtomicU64::new(0),
+                conn: Mutex::new(conn),
+                losses: Arc::default(),
                 locks_held: AtomicUsize::new(0),
             }),
         })
@@ -73,6 +77,16 @@ impl Session {
     /// The highest fid of a file when the store was opened. Numbers up to here may have been given out before.
     pub fn highest_fid_at_start(&self) -> Fid {
         self.inner.shared.highest_fid
+    }
+
+    /// Is the database server known to be away? Everything fails at once then.
+    pub fn is_away(&self) -> bool {
+        self.inner.shared.health.is_away()
+    }
+
+    /// Ends when the database server is there.
+    pub async fn back(&self) {
+        self.inner.shared.health.back().await;
     }
 
     /// Reads at once, blocking this thread. A lost connection is replaced and the reading repeated once. Writing here is

@@ -4,6 +4,7 @@ use super::check::{self, SchemaReport};
 use super::connection::{self, Backend, Location, Purpose, StoreConnection, begin, commit, connect};
 use super::error::{StoreError, StoreResult};
 use super::extension_tables::{self, ExtensionTables};
+use super::health::{Health, ProbePauses};
 use super::lock::LockTable;
 use super::session::Session;
 use super::setup::{self, SetupOptions, SetupOutcome, SetupReport};
@@ -11,10 +12,14 @@ use super::writer::Writer;
 use super::{fid_counter, files, writer};
 use crate::ids::Fid;
 use crate::settings::DatabaseSettings;
-use slog::Logger;
+use slog::{Logger, debug, error, info, warn};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// A connection that failed sooner is tried once more before the database is taken to be away.
+const SECOND_TRY_WITHIN: Duration = Duration::from_millis(500);
 
 /// The open database. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -33,15 +38,73 @@ pub(super) struct StoreShared {
     /// When it was opened.
     pub(super) highest_fid: Fid,
     pub(super) closed: AtomicBool,
+    pub(super) health: Health,
 }
 
 impl StoreShared {
-    /// A new connection for reading, or for everything on a database server.
-    pub(super) fn connect(&self) -> StoreResult<StoreConnection> {
+    /// A new connection for reading, or for everything on a database server. A server that is known to be away is not
+    /// tried.
+    pub(super) fn connect(self: &Arc<Self>) -> StoreResult<StoreConnection> {
         if self.closed.load(Ordering::Acquire) {
             return Err(writer::closed());
         }
-        connect(&self.location, &self.settings, Purpose::Read)
+        self.health.check()?;
+        self.try_twice().inspect_err(|error| {
+            let is_away = matches!(error, StoreError::Unavailable(_)) && self.location.backend() != Backend::Sqlite;
+            if is_away && self.health.note_away(error) {
+                error!(self.log, "the database is away; commands fail and jobs wait until it is back"; "error" => %error);
+                self.begin_probing();
+            }
+        })
+    }
+
+    /// One refusal may be an accident; who waited in vain once does not wait again.
+    fn try_twice(&self) -> StoreResult<StoreConnection> {
+        let begun = Instant::now();
+        let connect = || connect(&self.location, &self.settings, Purpose::Read);
+        match connect() {
+            Err(StoreError::Unavailable(_)) if begun.elapsed() < SECOND_TRY_WITHIN => connect(),
+            first => first,
+        }
+    }
+
+    /// Starts the thread that waits for the server.
+    fn begin_probing(self: &Arc<Self>) {
+        let store = Arc::downgrade(self);
+        let started = std::thread::Builder::new().name("db-probe".to_owned()).spawn(move || {
+            for pause in ProbePauses::new() {
+                std::thread::sleep(pause);
+                let Some(store) = store.upgrade() else { return };
+                if store.closed.load(Ordering::Acquire) || store.probe() {
+                    return;
+                }
+            }
+        });
+        if let Err(error) = started {
+            // Then everybody tries for himself.
+            warn!(self.log, "cannot start the thread that waits for the database"; "error" => %error);
+            self.health.note_back();
+        }
+    }
+
+    /// Is the server there again? Then it may be one that has forgotten how far fids were given out.
+    fn probe(&self) -> bool {
+        let reached = connect(&self.location, &self.settings, Purpose::Write).and_then(|mut conn| {
+            begin(&mut conn)?;
+            fid_counter::raise(&mut conn)?;
+            commit(&mut conn)
+        });
+        match reached {
+            Ok(()) => {
+                let away_ms = u64::try_from(self.health.note_back().as_millis()).unwrap_or(u64::MAX);
+                info!(self.log, "the database is back"; "away_ms" => away_ms);
+                true
+            }
+            Err(error) => {
+                debug!(self.log, "the database is still away"; "error" => %error);
+                false
+            }
+        }
     }
 }
 
@@ -76,6 +139,7 @@ impl Store {
             writer,
             highest_fid,
             closed: AtomicBool::new(false),
+            health: Health::new(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -133,10 +197,10 @@ impl Store {
         self.shared.location.backend()
     }
 
-    /// A connection for one worker.
+    /// A connection for one worker; to a server it is made when it is needed first.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database cannot be reached or the store is closed.
+    /// [`StoreError::Unavailable`] if the file cannot be opened or the store is closed.
     pub fn session(&self) -> StoreResult<Session> {
         Session::open(Arc::clone(&self.shared))
     }

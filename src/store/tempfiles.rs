@@ -205,6 +205,14 @@ pub fn expire(conn: &mut StoreConnection, row: &TempfileRow) -> StoreResult<bool
     Ok(true)
 }
 
+/// Ends the upload of a fid that is to be deleted, so that nobody closes it any more: somebody who queued it may not have
+/// come to that (W13). False if a key owns the fid by now. To be called as one change.
+pub fn end_for_deletion(conn: &mut StoreConnection, fid: Fid) -> StoreResult<bool> {
+    // First, because a close that is under way is waited for here, and seen after it.
+    delete_row(conn, fid)?;
+    Ok(!is_file(conn, fid)?)
+}
+
 /// True if there was such a row: the caller has the fid then.
 pub fn delete_row(conn: &mut StoreConnection, fid: Fid) -> StoreResult<bool> {
     let row = tempfile::table.filter(tempfile::fid.eq(fid));

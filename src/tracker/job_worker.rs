@@ -11,10 +11,10 @@ use super::seat::{Heartbeat, Retire, Seat};
 use crate::ids::Fid;
 use crate::jobs::context::JobContext;
 use crate::jobs::{delete, fsck, rebalance, replicate};
-use crate::store::StoreResult;
 use crate::store::queues::delete::DeleteTodo;
 use crate::store::queues::replicate::ReplicateTodo;
 use crate::store::queues::todo::{FsckTodo, RebalanceTodo};
+use crate::store::{StoreError, StoreResult};
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use futures::future::{LocalBoxFuture, join, join_all};
 use futures::stream::FuturesUnordered;
@@ -255,6 +255,7 @@ impl<W: Work> Handler<Retire> for JobWorker<W> {
 /// Takes rows and carries them out until told to retire; then finishes those in hand.
 async fn work_rounds<J: Job>(hands: Hands) {
     let Hands { context, master, mut retire } = hands;
+    let leave = retire.clone();
     let in_flight_max = J::in_flight_max(&context);
     let mut rows_in_hand = 0;
     let mut in_hand = FuturesUnordered::new();
@@ -269,7 +270,7 @@ async fn work_rounds<J: Job>(hands: Hands) {
             todos = receive(&mut wanted) => {
                 wanted = None;
                 rows_in_hand += todos.len();
-                in_hand.extend(batches::<J>(todos).map(|batch| run_guarded::<J>(context.clone(), batch)));
+                in_hand.extend(batches::<J>(todos).map(|batch| run_guarded::<J>(context.clone(), batch, leave.clone())));
             }
             Some(rows) = in_hand.next(), if !in_hand.is_empty() => rows_in_hand -= rows,
             _ = retire.wait_for(|&retire| retire) => break,
@@ -279,7 +280,7 @@ async fn work_rounds<J: Job>(hands: Hands) {
     if let Some(mut wanted) = wanted {
         wanted.close();
         let todos = wanted.try_recv().unwrap_or_default();
-        in_hand.extend(batches::<J>(todos).map(|batch| run_guarded::<J>(context.clone(), batch)));
+        in_hand.extend(batches::<J>(todos).map(|batch| run_guarded::<J>(context.clone(), batch, leave.clone())));
     }
     while in_hand.next().await.is_some() {}
 }
@@ -331,22 +332,45 @@ fn give_way(context: &JobContext) {
     }
 }
 
+/// After so long a batch is not begun again: its rows come back before it could be done.
+const BEGIN_AGAIN_MAX: Duration = Duration::from_secs(600);
+
 /// Carries out a batch, whatever happens, and rests if clients need that; how many rows it had.
-async fn run_guarded<J: Job>(context: Rc<JobContext>, todos: Vec<J::Todo>) -> usize {
+async fn run_guarded<J: Job>(context: Rc<JobContext>, todos: Vec<J::Todo>, retire: watch::Receiver<bool>) -> usize {
     let begun = Instant::now();
     let fids = || todos.iter().map(|todo| J::fid(todo).to_string()).collect::<Vec<_>>().join(",");
-    match AssertUnwindSafe(J::run(&context, &todos)).catch_unwind().await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => slog::error!(context.log, "job failed; its rows come back when their claim runs out";
-            "fids" => fids(), "error" => %error),
-        Err(_panic) => slog::crit!(context.log, "job panicked; its rows come back when their claim runs out";
-            "fids" => fids()),
+    loop {
+        match AssertUnwindSafe(J::run(&context, &todos)).catch_unwind().await {
+            Ok(Ok(())) => {}
+            Ok(Err(StoreError::Unavailable(_)))
+                if begun.elapsed() < BEGIN_AGAIN_MAX && is_back(&context, retire.clone()).await =>
+            {
+                slog::debug!(context.log, "the database is back; beginning again"; "fids" => fids());
+                continue;
+            }
+            Ok(Err(error)) => slog::error!(context.log, "job failed; its rows come back when their claim runs out";
+                "fids" => fids(), "error" => %error),
+            Err(_panic) => slog::crit!(context.log, "job panicked; its rows come back when their claim runs out";
+                "fids" => fids()),
+        }
+        break;
     }
     let rest = context.pace.rest_after(begun.elapsed());
     if !rest.is_zero() {
         tokio::time::sleep(rest).await;
     }
     todos.len()
+}
+
+/// Waits for a database server that is away. False if it is not, or if the worker is to retire first.
+async fn is_back(context: &JobContext, mut retire: watch::Receiver<bool>) -> bool {
+    if !context.session.is_away() {
+        return false;
+    }
+    tokio::select! {
+        () = context.session.back() => true,
+        _ = retire.wait_for(|&retire| retire) => false,
+    }
 }
 
 async fn keep_up<W: Work>(context: Rc<JobContext>, mut retire: watch::Receiver<bool>) {

@@ -12,6 +12,7 @@ use crate::ids::DevId;
 use crate::jobs::at_risk::Pace;
 use crate::jobs::cluster_check;
 use crate::jobs::monitor::automation::Rules;
+use crate::jobs::monitor::complaints;
 use crate::jobs::monitor::coupling::{Coupling, Need};
 use crate::jobs::monitor::guards::Guards;
 use crate::jobs::monitor::refresh::{self, Tables};
@@ -28,6 +29,7 @@ use actix::{
     SpawnHandle, WrapFuture,
 };
 use slog::Logger;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -82,6 +84,8 @@ pub struct Monitor {
     next_reading: SpawnHandle,
     database_read: bool,
     database_failing: bool,
+    /// What is wrong in the tables, as it was said.
+    complaints: BTreeSet<String>,
     /// Since when the database has answered without a break.
     database_steady_since: Option<Instant>,
     /// The database was asked whether it can keep deleted files, since that is wanted.
@@ -135,6 +139,7 @@ impl Monitor {
             next_reading: SpawnHandle::default(),
             database_read: false,
             database_failing: false,
+            complaints: BTreeSet::new(),
             undelete_checked: false,
             reading_announced: 0,
             listening: Vec::new(),
@@ -176,6 +181,7 @@ impl Monitor {
             Ok(tables) => {
                 self.undelete_checked &= tables.keep_deleted_files();
                 self.guards = Arc::new(tables.guards.clone());
+                self.complain(&tables);
                 self.database_steady_since.get_or_insert_with(Instant::now);
                 let default_mindevcount = self.settings.tracker.default_mindevcount;
                 self.view.publish(refresh::build(tables, &self.view.load(), default_mindevcount));
@@ -199,6 +205,15 @@ impl Monitor {
         if let Some(table) = reading.undelete_table {
             self.note_undelete_table(table);
         }
+    }
+
+    /// Says once what the tables say that cannot be meant.
+    fn complain(&mut self, tables: &Tables) {
+        let complaints = complaints::of_tables(tables);
+        for complaint in complaints.difference(&self.complaints) {
+            slog::warn!(self.log, "the configuration in the database is passed over in part"; "reason" => complaint);
+        }
+        self.complaints = complaints;
     }
 
     fn end_reading(&mut self, ctx: &mut Context<Self>) {

@@ -1,7 +1,7 @@
 //! What replication says to the nodes, step by step, and what comes of one item of its queue.
 
 use crate::support::fake_node::{FakeNode, Manners};
-use crate::support::world::{FID, World, path};
+use crate::support::world::{CONTENT, FID, World, path};
 use mogilefs::cluster::checksum::HashType;
 use mogilefs::cluster::fixture::{device_mut, host_mut};
 use mogilefs::ids::{DevId, Fid};
@@ -110,6 +110,26 @@ fn the_checksum_is_that_of_what_was_stored() {
     }
 }
 
+/// W24: the file gets another class, and its row is claimed again in the same second, while a copy is made by the old
+/// one. The row stays for whoever goes by the new class.
+#[test]
+fn a_class_that_changes_during_the_work_keeps_the_row() {
+    for is_changed in [true, false] {
+        let world = World::new("h1[d1=_] h2[d3=_] h3=down[d5=_]", 2, &[1]);
+        if is_changed {
+            let change = format!("UPDATE file SET classid = 9 WHERE fid = {FID}");
+            world.database.execute(&format!("CREATE TRIGGER t AFTER INSERT ON file_on BEGIN {change}; END"));
+        }
+        world.database.execute(&format!("INSERT INTO file_to_replicate (fid, nexttry) VALUES ({FID}, 2000000000)"));
+        let todo = ReplicateTodo { fid: Fid(FID), nexttry: 2_000_000_000, failcount: 0, fromdevid: None, flags: 0 };
+        let run = async { run(&world.context(), &todo).await.expect("the database works") };
+        assert_eq!(actix::System::new().block_on(run), COPIED);
+        let due = "nexttry <= CAST(strftime('%s', 'now') AS INTEGER) AND failcount = 0";
+        assert_eq!(world.database.count("file_to_replicate", due), i64::from(is_changed));
+        assert_eq!(world.database.count("file_to_replicate", "1 = 1"), i64::from(is_changed));
+    }
+}
+
 /// J66: a device whose usage nobody knows is no place to go.
 #[test]
 fn without_a_place_to_go_nothing_is_copied() {
@@ -154,4 +174,56 @@ fn copies_are_read_from_the_port_for_reading() {
         world.settings.jobs.replicate_use_get_port = use_get_port;
         assert_eq!(replicate(&world, None) == COPIED, !use_get_port);
     }
+}
+
+/// Unrecorded bytes on the target may be the last good ones (its row went while its device was dead by mistake): a copy
+/// that fails on the side of the source, before or after the upload has begun, does not touch them.
+#[test]
+fn a_failed_copy_spares_whole_bytes_that_were_on_the_target() {
+    for source_is_there in [false, true] {
+        let (world, fake) = beside_a_foreign_node();
+        crate::support::cluster::http_put(&format!("http://{}{}", fake.address, path(5)), CONTENT);
+        match source_is_there {
+            true => fake.set_manners(Manners::DiesInUpload),
+            false => std::fs::remove_file(world.node(1).file(&path(1))).expect("there"),
+        }
+        assert!(matches!(replicate(&world, None), ReplicateOutcome::CopyFailed { .. }));
+        assert!(fake.stored_files().into_values().eq([CONTENT.to_vec()]));
+        assert!(!fake.lines().contains(&format!("DELETE {}", path(5))));
+    }
+}
+
+/// Of several copies the one that was read may be the bad one: its checksum is not made that of the file.
+#[test]
+fn one_copy_of_several_does_not_define_the_checksum() {
+    let mut world = World::new("h1[d1=_] h2[d3=_] h3[d5=_]", 3, &[1, 3]);
+    set_class_hash(&mut world, HashType::Md5);
+    assert_eq!(replicate(&world, None), COPIED);
+    assert_eq!(world.copies(), (vec![1, 3, 5], vec![1, 3, 5]));
+    assert_eq!(world.database.count("checksum", &format!("fid = {FID}")), 0);
+}
+
+/// A file that is deleted while it is copied: its deletion may have been done by then, so that it is queued again.
+#[test]
+fn a_copy_of_a_deleted_file_is_queued_for_deletion() {
+    let world = World::new("h1[d1=_] h2[d3=_] h3=down[d5=_]", 2, &[1]);
+    world.database.execute(
+        "CREATE TRIGGER deleted_meanwhile AFTER INSERT ON file_on BEGIN DELETE FROM file WHERE fid = NEW.fid; END",
+    );
+    replicate(&world, None);
+    assert_eq!(world.copies(), (vec![1, 3], vec![1, 3]), "what is there is known");
+    assert_eq!(world.database.count("file_to_delete2", &format!("fid = {FID}")), 1);
+}
+
+/// Whoever has lost the lock of a file records nothing: another tracker may have worked on it since.
+#[test]
+fn without_its_lock_nothing_is_recorded() {
+    let world = World::new("h1[d1=_] h2[d3=_] h3=down[d5=_]", 2, &[1]);
+    world
+        .database
+        .execute("CREATE TRIGGER stolen AFTER INSERT ON lock BEGIN UPDATE lock SET hostname = 'elsewhere'; END");
+    let todo = ReplicateTodo { fid: Fid(FID), nexttry: 0, failcount: 0, fromdevid: None, flags: 0 };
+    let outcome = actix::System::new().block_on(async { run(&world.context(), &todo).await });
+    assert!(matches!(outcome, Err(mogilefs::store::StoreError::Refused(_))), "{outcome:?}");
+    assert_eq!(world.copies(), (vec![1, 3], vec![1]));
 }

@@ -168,8 +168,13 @@ impl World<'_> {
 
     fn p16_edit_file_without_memcached(&mut self) {
         self.cluster.put("p16", "one", b"bytes");
+        let fid = self.cluster.fid("p16");
+        self.database.execute(&format!("DELETE FROM file_to_replicate WHERE fid = {fid}"));
         let edited = self.session.ok("edit_file domain=d&key=p16");
         assert!(edited["oldpath"].ends_with(".fid") && edited["newpath"] != edited["oldpath"], "P16");
+        // The file has a copy less, and is looked at for that.
+        assert_eq!(self.database.count("file", &format!("fid = {fid} AND devcount = 0")), 1);
+        assert_eq!(self.database.count("file_to_replicate", &format!("fid = {fid}")), 1);
     }
 
     fn p18_refused_fids_leave_nothing(&mut self) {

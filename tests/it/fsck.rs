@@ -101,11 +101,11 @@ fn copies(database: &Database, fid: i64) -> i64 {
     database.count("file_on", &format!("fid = {fid}"))
 }
 
-/// The queue row of a file that could not be settled: it comes up when the claim runs out.
+/// The queue row of a file that could not be settled: it comes up when the claim runs out, and a failure is counted.
 fn wait_until_stalled(database: &Database, fid: i64) {
     eventually("the row stays as claimed", || {
         let claimed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
-        let row = format!("fid = {fid} AND type = 1 AND nexttry > {}", claimed + 900);
+        let row = format!("fid = {fid} AND type = 1 AND failcount > 0 AND nexttry > {}", claimed + 900);
         (database.count("file_to_queue", &row) == 1).then_some(())
     });
 }
@@ -307,6 +307,32 @@ fn copies_on_dead_devices_are_replaced() {
     });
 }
 
+/// What is nowhere else but on a dead device stays on record, unless the reaper may forget it too.
+#[test]
+fn the_last_location_on_a_dead_device_is_kept() {
+    for (keep, kept) in [("true", 1), ("false", 0)] {
+        let database = sqlite();
+        let setting = format!("jobs.reaper_keep_last_copies={keep}");
+        let cluster = Cluster::start_with(&database, &[&setting, "tracker.reaper_workers=0"]);
+        let fid = stored(&cluster, &database, "k", "one", b"some bytes", 1);
+        let dead = cluster.devids("k")[0];
+        let set_state = |state: &str| {
+            cluster.session().ok(&format!("set_state host=h{}&device={dead}&state={state}", (dead + 1) / 2))
+        };
+        set_state("dead");
+        run(&cluster, &database, "policy_only=1");
+        assert_eq!(copies(&database, fid), kept);
+        run(&cluster, &database, "");
+        assert_eq!((events(&cluster, fid).last().map(String::as_str), copies(&database, fid)), (Some("GONE"), kept));
+        if kept == 1 {
+            set_state("down");
+            set_state("alive");
+            cluster.wait_until_writeable(6);
+            assert_eq!(cluster.get("k"), b"some bytes");
+        }
+    }
+}
+
 /// J122, second half.
 #[test]
 fn copies_are_not_counted_where_that_is_switched_off() {
@@ -331,6 +357,9 @@ fn a_node_that_is_down_stalls_its_files() {
         let down = down.expect("two hosts");
         let node = usize::try_from((down - 1) / 2).expect("a node");
         cluster.nodes[node].process.kill();
+        // What waits for the node is not in the way of the others.
+        set(&cluster.tracker, "queue_size_for_fsck", "1");
+        set(&cluster.tracker, "queue_rate_for_fsck", "1");
         start(&cluster, "");
         wait_until_injected(&cluster.tracker);
         wait_until_stalled(database, fid);
@@ -410,6 +439,34 @@ fn a_device_without_its_disk_loses_no_location() {
     wait_until_stalled(&database, fid);
     cluster.tracker.process.wait_for_log_beginning("connectivity problem");
     assert_eq!((events(&cluster, fid).len(), copies(&database, fid)), (0, 2));
+}
+
+/// The bare directory that a disk is mounted on has a usage file too, and so has another disk: what tells is the mark that
+/// the table has at that moment, of which the monitor may not have heard yet.
+#[test]
+fn a_device_with_another_disk_loses_no_location() {
+    let database = sqlite();
+    let unaware = ["monitor.round_interval_ms=600000", "monitor.db_interval_ms=3600000"];
+    let cluster = Cluster::start_with(&database, &unaware);
+    let fid = stored(&cluster, &database, "k", "", b"some bytes", 2);
+    let devid = cluster.devids("k")[0];
+    let marked = format!("devid = {devid} AND uuid IS NOT NULL");
+    eventually("the mark is remembered", || (database.count("mogilefs_device_guard", &marked) == 1).then_some(()));
+    std::fs::remove_file(on_disk(&cluster, devid, fid)).expect("removed");
+    let change_mark =
+        |to: &str| database.execute(&format!("UPDATE mogilefs_device_guard SET uuid = {to} WHERE devid = {devid}"));
+    change_mark("'x' || uuid");
+    database.execute(&format!(
+        "INSERT INTO file_to_queue (fid, type, nexttry, failcount, flags) VALUES ({fid}, 1, 0, 0, 0)"
+    ));
+    wait_until_stalled(&database, fid);
+    assert_eq!((events(&cluster, fid).len(), copies(&database, fid)), (0, 2));
+    let observed = cluster.session().ok(&format!("get_devices devid={devid}"))["dev1_observed_state"].clone();
+    assert_eq!(observed, "writeable", "the monitor had no part in it");
+
+    change_mark("substr(uuid, 2)");
+    make_due(&database, fid);
+    wait_for_event(&cluster, fid, &format!("MISS {devid}"));
 }
 
 /// W19, W20: unknown devices are passed over, and a class that makes no sense holds up only its own files.

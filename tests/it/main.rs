@@ -10,6 +10,7 @@ mod bad_input;
 mod checksums;
 mod conformance;
 mod copy_steps;
+mod database_away;
 mod defects;
 mod deletion;
 mod explain;

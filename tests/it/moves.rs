@@ -85,7 +85,10 @@ fn what_was_copied_in_vain_is_queued() {
 fn a_surplus_copy_moves_without_a_copy_if_the_others_are_there() {
     let world = World::new(ALL_ALIVE, 2, &[1, 3, 5]);
     std::fs::remove_file(world.node(5).file(&path(5))).expect("there");
-    assert_eq!(reason(move_from(&world, 1, "")), "nodes do not show enough of the other copies");
+    assert_eq!(
+        reason(move_from(&world, 1, "")),
+        "of the copies beside that on device 1, nodes show only those on device 3"
+    );
     assert_eq!(world.copies(), (vec![1, 3], vec![1, 3, 5]));
     http_put(&world.url(5), CONTENT);
     assert_eq!(move_from(&world, 1, ""), MoveOutcome::Moved { copies: 0 });
@@ -101,6 +104,7 @@ fn a_missing_copy_stays_recorded_unless_told_otherwise() {
     assert!(reason(move_from(&world, 1, "5")).contains("does not have the copy"));
     assert_eq!(world.copies(), (vec![3, 5], vec![1, 3, 5]));
     assert!(is_queued(&world));
+    assert_eq!(world.database.count("file_to_queue", &format!("fid = {FID} AND type = 1")), 1, "fsck is to look");
     world.settings.jobs.rebalance_ignore_missing = true;
     assert_eq!(move_from(&world, 1, "5"), MoveOutcome::Moved { copies: 0 });
     assert_eq!(world.copies(), both(&[3, 5]));
@@ -117,4 +121,17 @@ fn what_cannot_be_moved_stays() {
     world.database.execute("DELETE FROM file");
     assert_eq!(move_from(&world, 3, "5"), MoveOutcome::Gone);
     assert_eq!(world.copies(), both(&[1, 3]));
+}
+
+/// While a copy is made for the move, another one loses its row: what the move began with does not suffice any more.
+#[test]
+fn a_removal_is_decided_by_what_is_recorded_now() {
+    let world = World::new(ALL_ALIVE, 2, &[1, 3]);
+    world.database.execute(&format!(
+        "CREATE TRIGGER lost_meanwhile AFTER INSERT ON file_on BEGIN
+         DELETE FROM file_on WHERE fid = {FID} AND devid = 3; END"
+    ));
+    assert!(reason(move_from(&world, 1, "5")).contains("nodes show only those on device 5"));
+    assert_eq!(world.copies(), (vec![1, 3, 5], vec![1, 5]));
+    assert!(is_queued(&world));
 }

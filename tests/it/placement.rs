@@ -35,7 +35,7 @@ fn only_alive_devices_on_alive_hosts_get_new_files() {
     eventually("host 3 is used again", || (is_offered(5) || is_offered(6)).then_some(()));
 }
 
-/// J1: a text that is no status counts as down, on reading and on writing.
+/// J1: a text that is no status counts as down, on reading and on writing, and is told once.
 #[test]
 fn an_unknown_status_counts_as_down() {
     let database = sqlite();
@@ -49,6 +49,11 @@ fn an_unknown_status_counts_as_down() {
     let devices = cluster.session().ok("get_devices");
     let down = devices.iter().filter(|(name, value)| name.ends_with("status") && *value == "down").count();
     assert_eq!(down, 5, "{devices:?}");
+    let process = &cluster.tracker.process;
+    process.wait_for_log_beginning("the configuration in the database is passed over in part");
+    cluster.session().ok("create_domain domain=f");
+    cluster.session().ok("create_domain domain=g");
+    assert_eq!(process.count_logged("the configuration in the database is passed over in part"), 5);
 }
 
 /// J41: sizes beyond all free space.

@@ -120,12 +120,15 @@ fn a_full_queue_is_waited_for() {
         "INSERT INTO file_to_replicate (fid, nexttry) VALUES (1010, 0), (1011, 2147483647), {}",
         later.join(", ")
     ));
+    // What failed waits for hours, perhaps for something that never comes.
+    database.execute("INSERT INTO file_to_replicate (fid, nexttry, failcount) VALUES (2001, 2000000000, 3)");
     set_state(&cluster, 1, "dead");
     // There is room for one, which then fills the queue.
     for (room, left) in [(0, 299), (5, 294), (2, 292)] {
         database.execute(&format!(
             "DELETE FROM file_to_replicate WHERE fid IN
-             (SELECT fid FROM file_to_replicate WHERE nexttry > 0 AND nexttry < 2147483647 LIMIT {room})"
+             (SELECT fid FROM file_to_replicate WHERE nexttry > 0 AND nexttry < 2147483647 AND failcount = 0
+              LIMIT {room})"
         ));
         eventually(&format!("{left} are left"), || {
             let now = locations(&database, 1);
@@ -133,6 +136,23 @@ fn a_full_queue_is_waited_for() {
             (now == left).then_some(())
         });
     }
+}
+
+/// Our own limit on the queue slows the reaper down, it never stops it; the log says so.
+#[test]
+fn a_queue_that_stays_full_does_not_stop_it() {
+    let database = sqlite();
+    let cluster = about_to_die(&database, &["jobs.reaper_deferred_rows_max=10"], 1200);
+    let later: Vec<String> = (2001..=2020).map(|fid| format!("({fid}, 2000000000)")).collect();
+    database.execute(&format!("INSERT INTO file_to_replicate (fid, nexttry) VALUES {}", later.join(", ")));
+    set_state(&cluster, 1, "dead");
+    cluster.tracker.process.wait_for_log_beginning("reaping is held back");
+    wait_until_reaped(&database, 1);
+    assert_eq!(database.count("file_to_replicate", "fid <= 1200"), 1200);
+    assert_eq!(
+        cluster.tracker.process.count_logged("reaping is held back: many files wait for replication already"),
+        1
+    );
 }
 
 /// J113: who does not have the lock waits.

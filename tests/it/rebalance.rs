@@ -221,6 +221,11 @@ fn a_percentage_of_the_used_space_moves() {
         let test = session.ok("rebalance_test");
         (test["files"] == "14").then_some(())
     });
+    session.ok("create_device devid=92&hostname=h9");
+    start(&tracker, "from_devices=92 to_devices=1 limit_type=global limit_by=percent limit=7");
+    let over = wait_until_over(&tracker);
+    assert!(over["problem"].contains("how much space is used on device 92"), "{over:?}");
+    assert_eq!(over["fids_queued"], "0");
 }
 
 /// J151 (W5): a stop ends at once, gives the source back, and a later start goes on where it was.
@@ -405,6 +410,40 @@ fn a_file_on_two_sources_is_moved_away_from_both() {
     }
 }
 
+/// A run whose tracker somebody has taken out of the settings: whoever forgets it gives back the device that it has
+/// drained, unless its policy wants it drained, or somebody has decided otherwise.
+#[test]
+fn an_abandoned_run_gives_its_source_back() {
+    on_each_database(|database| {
+        let cluster = Cluster::start_without_nodes(database, &["tracker.job_master=false"]);
+        cluster.add_host("h1", "127.0.0.1", 7500, &[1]);
+        let mut session = cluster.session();
+        let abandon = |policy: &str, status: &str| {
+            set_policy(&cluster, policy);
+            database.execute(&format!("UPDATE device SET status = '{status}' WHERE devid = 1"));
+            database.execute(
+                "INSERT INTO server_settings (field, value) VALUES ('rebal_drained', '1'), ('rebal_state', 'sdev_current=1')",
+            );
+        };
+        for command in ["rebalance_reset", "rebalance_set_policy policy=to_devices%3D2"] {
+            for (policy, before, after) in [
+                ("from_devices=1", "drain", "alive"),
+                ("leave_in_drain_mode=1", "drain", "drain"),
+                ("from_devices=1", "readonly", "readonly"),
+            ] {
+                abandon(policy, before);
+                session.ok(command);
+                assert!(is_in_status(database, 1, after), "{command} after {policy}");
+                assert_eq!(database.count("server_settings", "field IN ('rebal_drained', 'rebal_state')"), 0);
+            }
+        }
+        abandon("from_devices=1", "drain");
+        database.execute("DELETE FROM server_settings WHERE field = 'rebal_state'");
+        session.ok("rebalance_start");
+        assert!(is_in_status(database, 1, "alive"), "a new run");
+    });
+}
+
 /// `jobs_status`: rows by queue and by when they are due.
 #[test]
 fn queues_are_counted() {
@@ -419,15 +458,20 @@ fn queues_are_counted() {
                 "INSERT INTO file_to_queue (fid, type, nexttry, failcount, flags) VALUES ({fid}, {kind}, 0, 0, 0)"
             ));
         }
+        database.execute("INSERT INTO file_to_delete (fid) VALUES (1), (2)");
+        database.execute(
+            "INSERT INTO file_to_delete_later (fid, delafter) VALUES (1, 5), (2, 2000000000), (3, 2000000000)",
+        );
         let status = cluster.session().ok("jobs_status");
-        let figures: Vec<String> = (1..=4)
+        let figures: Vec<String> = (1..=6)
             .map(|number| {
                 ["name", "due", "deferred", "parked", "sent"]
                     .map(|field| &*status[&format!("queue_{number}_{field}")])
                     .join(" ")
             })
             .collect();
-        assert_eq!(figures, ["delete 0 0 0 0", "fsck 1 0 0 0", "rebalance 2 0 0 0", "replicate 2 1 1 0"]);
+        let worked = ["delete 0 0 0 0", "fsck 1 0 0 0", "rebalance 2 0 0 0", "replicate 2 1 1 0"];
+        assert_eq!(figures, [&worked[..], &["file_to_delete 2 0 0 0", "file_to_delete_later 1 2 0 0"]].concat());
     });
 }
 
@@ -463,6 +507,7 @@ fn the_tools_carry_a_run_through() {
     let queue =
         |name: &str| jobs["queues"].as_array().expect("a list").iter().find(|queue| queue["queue"] == name).cloned();
     assert_eq!(queue("rebalance").expect("there")["sent"], 3);
+    assert!(queue("rebalance").expect("there")["sent_per_sec"].is_number());
     tool(&cluster, &["jobs", "want", "replicate", "2"]);
     eventually("two workers run", || {
         let jobs = tool(&cluster, &["jobs"]);

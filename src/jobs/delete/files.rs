@@ -46,11 +46,14 @@ pub async fn run(ctx: &JobContext, todo: &DeleteTodo) -> StoreResult<DeleteOutco
 
 async fn delete_copies(ctx: &JobContext, lock: &LockGuard, todo: &DeleteTodo) -> StoreResult<DeleteOutcome> {
     let fid = todo.fid;
-    let Some(devids) = ctx.session.read(|conn| file_on::devids_unless_owned(conn, fid))? else {
+    let Some(devids) = doomed_copies(ctx, fid).await? else {
         slog::warn!(ctx.log, "a file that is to be deleted is alive; left alone"; "fid" => fid);
         ctx.session.write(move |conn| queues::delete::finish(conn, fid)).await?;
         return Ok(DeleteOutcome::Alive);
     };
+    if !lock.is_held() {
+        return postpone(ctx, todo, Vec::new(), DeleteObstacle::Locked).await;
+    }
     let snapshot = ctx.view.load_full();
     let cluster = &*snapshot;
     let attempts = devids.iter().map(|&devid| async move { (devid, delete_copy(ctx, cluster, todo, devid).await) });
@@ -65,6 +68,16 @@ async fn delete_copies(ctx: &JobContext, lock: &LockGuard, todo: &DeleteTodo) ->
         Some(obstacle) => postpone(ctx, todo, settled, obstacle).await,
         None => finish(ctx, lock, fid, settled).await,
     }
+}
+
+/// The devices whose copies go; `None` if a key owns the file. An upload that is still open ends here and not after its
+/// copies: else it could be closed meanwhile, and acknowledged, although its bytes are going.
+async fn doomed_copies(ctx: &JobContext, fid: Fid) -> StoreResult<Option<Vec<DevId>>> {
+    let Some(found) = ctx.session.read(|conn| file_on::find_unless_owned(conn, fid))? else { return Ok(None) };
+    if found.is_open && !ctx.session.write(move |conn| tempfiles::end_for_deletion(conn, fid)).await? {
+        return Ok(None);
+    }
+    Ok(Some(found.devids))
 }
 
 /// Deletes one copy from its node; `Ok` when it is gone or cannot matter any more.
@@ -121,7 +134,6 @@ async fn finish(ctx: &JobContext, lock: &LockGuard, fid: Fid, settled: Vec<DevId
                 file_on::remove(conn, fid, devid)?;
             }
             checksums::delete(conn, fid)?;
-            tempfiles::delete_row(conn, fid)?;
             deleted_files::forget(conn, fid)?;
             queues::delete::finish(conn, fid)?;
             release.run(conn)
@@ -145,7 +157,10 @@ async fn postpone(
             for &devid in &settled {
                 file_on::remove(conn, fid, devid)?;
             }
-            queues::delete::reschedule_in(conn, fid, delay_secs)
+            match obstacle.is_failure() {
+                true => queues::delete::reschedule_in(conn, fid, delay_secs),
+                false => queues::delete::put_off(conn, fid, delay_secs),
+            }
         })
         .await?;
     Ok(DeleteOutcome::Postponed { obstacle, delay_secs })

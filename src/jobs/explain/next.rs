@@ -159,7 +159,7 @@ fn replication_text(facts: &Facts<'_>, asked: Option<&Asked<'_>>) -> String {
     };
     if let Some(obstacle) = asked.whereabouts.obstacle() {
         let finds = match obstacle {
-            ReplicateOutcome::NoSource => "finds no copy on a known device",
+            ReplicateOutcome::NoSource => "finds no recorded copy",
             _ => "finds no copy that can be read",
         };
         return gives_up(&obstacle, finds);

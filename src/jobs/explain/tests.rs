@@ -210,7 +210,7 @@ fn lost() {
     assert!(text.contains("nothing is left to read"), "{text}");
     let world = World::new(&[1], &[9]).with_row(0, 0);
     assert_eq!(world.verdict().0, VerdictWord::Lost);
-    assert!(world.next().contains("finds no copy on a known device and parks its row"), "{}", world.next());
+    assert!(world.next().contains("finds no copy that can be read and tries again later"), "{}", world.next());
 }
 
 #[test]

@@ -37,7 +37,8 @@ pub async fn inject(ctx: &JobContext) -> StoreResult<bool> {
     };
     let rows_max = limit("queue_rate_for_fsck", QUEUE_RATE_DEFAULT);
     let queue_max = limit("queue_size_for_fsck", QUEUE_SIZE_DEFAULT);
-    if ctx.session.read(|conn| todo::count(conn, FSCK))? >= queue_max {
+    // Files that could not be checked wait for a device, perhaps for days: the others do not wait with them.
+    if ctx.session.read(|conn| todo::count_untried(conn, FSCK))? >= queue_max {
         return Ok(false);
     }
     ctx.session.write(move |conn| step(conn, &hostname, rows_max)).await

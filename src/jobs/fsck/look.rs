@@ -9,7 +9,9 @@ use crate::cluster::device::DeviceView;
 use crate::cluster::host::Zone;
 use crate::ids::DevId;
 use crate::jobs::context::JobContext;
+use crate::jobs::monitor::check_device::parse_mark;
 use crate::node_client::{CopyOnNode, NodeError};
+use crate::store::device_guard;
 use crate::store::files::FileRow;
 use futures::future::join_all;
 use futures::stream::{self, StreamExt as _};
@@ -25,10 +27,10 @@ const USAGE_BYTES_MAX: usize = 64 * 1024;
 pub(super) enum Seen {
     /// Of the right length; with its digest, if one was asked for.
     Good(Option<Checksum>),
-    /// The node, which has the device, says that there is no such file.
+    /// The node, which has the right disk for the device, says that there is no such file.
     Missing,
     WrongLength,
-    /// The device is dead: whatever was there is gone.
+    /// The device is dead: whatever was there is gone, unless the device comes back.
     Dead,
     /// No clear answer.
     Unknown,
@@ -117,11 +119,21 @@ async fn look_at(ctx: &JobContext, device: &DeviceView<'_>, file: &FileRow, algo
     }
 }
 
-/// Does the node have the device at this moment? Every file is missing on a disk that is not mounted.
+/// Does the node have the disk of the device at this moment? Every file is missing on a disk that is not mounted, and on
+/// another one. The directory that a disk is mounted on has a usage file too: what tells them apart is the mark.
 async fn is_mounted(ctx: &JobContext, device: &DeviceView<'_>) -> bool {
+    let devid = device.device.devid;
     let (host, port) = (device.host.address(Zone::NONE), device.host.get_port());
-    let url = format!("http://{host}:{port}/dev{}/usage", device.device.devid);
-    ctx.nodes.get_text(&url, USAGE_BYTES_MAX).await.is_ok()
+    let url = format!("http://{host}:{port}/dev{devid}/usage");
+    let Ok(usage) = ctx.nodes.get_text(&url, USAGE_BYTES_MAX).await else { return false };
+    match ctx.session.read(|conn| device_guard::expected_mark(conn, devid)) {
+        Ok(expected) => expected.is_none_or(|expected| parse_mark(&usage) == Some(expected)),
+        Err(error) => {
+            slog::warn!(ctx.log, "cannot tell whether the disk of a device is the right one"; "devid" => devid,
+                "error" => %error);
+            false
+        }
+    }
 }
 
 /// What a search over all devices came to.

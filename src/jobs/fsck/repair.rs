@@ -2,8 +2,8 @@
 //!
 //! What is to be done is decided first and then stored in one piece, the events of the log included. A location is only
 //! dropped if its node clearly said that the copy is not there, or if a good copy is known; one that is damaged stays when
-//! nothing better is known. Only after the location of a damaged copy is gone, and a good copy is known, its bytes go too:
-//! nobody would ever know of them again (W9).
+//! nothing better is known, and so does one on a dead device, which may come back. Only after the location of a damaged
+//! copy is gone, and a good copy is known, its bytes go too: nobody would ever know of them again (W9).
 
 use super::checksum_verdict::{ChecksumVerdict, Evidence, judge};
 use super::event::{Evcode, Event};
@@ -109,6 +109,8 @@ struct Findings {
     good: Vec<(DevId, Option<Checksum>)>,
     /// Surely not there any more.
     gone: Vec<DevId>,
+    /// On devices that are dead.
+    dead: Vec<DevId>,
     damaged: Vec<DevId>,
     unknown: Vec<DevId>,
     /// Met in a search: there is no row of it.
@@ -130,7 +132,7 @@ impl Findings {
                     self.events.push(Evcode::WrongLength.of_copy(devid));
                     self.damaged.push(devid);
                 }
-                Seen::Dead => self.gone.push(devid),
+                Seen::Dead => self.dead.push(devid),
                 Seen::Unknown => self.unknown.push(devid),
             }
         }
@@ -185,7 +187,7 @@ fn decide(
         if let Some(hashtype) = algorithm.filter(|_| findings.unknown.is_empty()) {
             superseded.extend(judge_digests(subject, options, findings.good, hashtype, &mut repair, &mut events));
         }
-        repair.drop = [findings.gone.as_slice(), &superseded].concat();
+        repair.drop = [findings.gone.as_slice(), &findings.dead, &superseded].concat();
         let mut remaining = subject.known.clone();
         remaining.extend(repair.add);
         remaining.retain(|devid| !repair.drop.contains(devid));
@@ -198,6 +200,10 @@ fn decide(
         }
     } else if fate == Fate::Settled {
         repair.drop = findings.gone;
+        // As the reaper does it: what is nowhere else is back when its device is.
+        if !ctx.settings.jobs.reaper_keep_last_copies {
+            repair.drop.extend(findings.dead);
+        }
     }
     repair.recount = !options.skips_devcount && !subject.will_have_right_devcount(&repair);
     Decision { repair, events, superseded, fate }

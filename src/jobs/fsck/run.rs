@@ -20,7 +20,7 @@ pub const BATCH_ROWS_MAX: usize = 100;
 /// Files of a batch that are looked into at the same time, each under its lock.
 const REPAIRS_AT_ONCE: usize = 16;
 
-/// Checks a batch; rows of files that could not be settled stay as claimed.
+/// Checks a batch; rows of files that could not be settled stay as claimed, with one failure more.
 ///
 /// # Errors
 /// The database failed; the rows stay as claimed and come back.
@@ -47,8 +47,8 @@ pub async fn run(ctx: &JobContext, todos: &[FsckTodo]) -> StoreResult<()> {
         slog::warn!(ctx.log, "connectivity problem: files could not be checked, they come up again later";
             "files" => count, "first_fid" => *first);
     }
-    let settled: Vec<FsckTodo> = todos.iter().filter(|todo| !stalled.contains(&todo.fid)).copied().collect();
-    ctx.session.write(move |conn| finish(conn, &settled, &miscounted)).await
+    let (stalled, settled): (Vec<FsckTodo>, Vec<FsckTodo>) = todos.iter().partition(|todo| stalled.contains(&todo.fid));
+    ctx.session.write(move |conn| finish(conn, &settled, &stalled, &miscounted)).await
 }
 
 async fn quick_check(ctx: &JobContext, options: &RunOptions, file: &RecordedFile) -> QuickVerdict {
@@ -89,11 +89,19 @@ async fn repaired(ctx: &JobContext, options: &RunOptions, fid: Fid, suspicion: S
 }
 
 /// What the batch leaves behind, in one piece: corrected counts with their events, and no rows of what is settled.
-fn finish(conn: &mut StoreConnection, settled: &[FsckTodo], miscounted: &[Fid]) -> StoreResult<()> {
+fn finish(
+    conn: &mut StoreConnection,
+    settled: &[FsckTodo],
+    stalled: &[FsckTodo],
+    miscounted: &[Fid],
+) -> StoreResult<()> {
     for &fid in miscounted {
         if fsck_batch::correct_devcount(conn, fid)? {
             fsck_log::append(conn, fid, &[(Evcode::WrongDevcount.code(), None)])?;
         }
+    }
+    if !stalled.is_empty() {
+        todo::count_stall(conn, stalled)?;
     }
     let checked = todo::finish_fsck(conn, settled)?;
     let checked = i64::try_from(checked).unwrap_or(i64::MAX);

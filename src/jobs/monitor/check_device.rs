@@ -199,7 +199,7 @@ fn parse_usage(text: &[u8]) -> Option<UsageKib> {
 }
 
 /// `uuid` of a usage file, which our nodes write.
-fn parse_mark(text: &[u8]) -> Option<String> {
+pub fn parse_mark(text: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(text);
     let lines = text.lines().rev().filter_map(|line| line.split_once(':'));
     let mark = lines.into_iter().find(|(key, _)| key.trim() == "uuid")?.1.trim();

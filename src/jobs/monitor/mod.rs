@@ -4,6 +4,7 @@
 
 pub mod automation;
 pub mod check_device;
+pub mod complaints;
 pub mod coupling;
 pub mod guards;
 pub mod host_checks;

@@ -27,8 +27,11 @@ pub async fn answer(ctx: &JobContext, line: &[u8], peer: IpAddr, reply: &mut Vec
             CommandError::Store(cause) => cause.to_string(),
             CommandError::Refused(reply) => reply.text.clone().unwrap_or_else(|| "it failed".to_owned()),
         };
+        // That the database is away was said once, by whoever saw it first.
+        let is_unavailable = matches!(&error, CommandError::Store(StoreError::Unavailable(_)));
+        let is_known = is_unavailable && ctx.session.is_away();
         let reply = error.into_reply();
-        if reply.code == ErrorCode::Failure {
+        if (reply.code == ErrorCode::Failure || is_unavailable) && !is_known {
             slog::error!(ctx.log, #SAYS_ALL, "Error running command '{}': {cause}", request.command;
                 "command" => &request.command);
         }

@@ -9,7 +9,7 @@ use crate::store::StoreError;
 pub enum CommandError {
     /// An answer for the client, as the protocol foresees it.
     Refused(ErrorReply),
-    /// The database failed; the client sees `dup` or `failure`, the log the details.
+    /// The database failed; the client sees `dup`, `db` (it is away) or `failure`, the log the details.
     Store(StoreError),
 }
 
@@ -46,6 +46,7 @@ impl CommandError {
             CommandError::Refused(reply) => reply,
             CommandError::Store(StoreError::Duplicate) => ErrorCode::Dup.into(),
             CommandError::Store(StoreError::Refused(reason)) => ErrorReply::with_text(ErrorCode::PluginAborted, reason),
+            CommandError::Store(StoreError::Unavailable(_)) => ErrorCode::Db.into(),
             CommandError::Store(_) => ErrorCode::Failure.into(),
         }
     }

@@ -17,7 +17,7 @@ pub struct CommandSpec {
     /// Besides those that every command takes ([`COMMON_ARGUMENTS`]).
     pub arguments: &'static [Argument],
     pub reply: &'static [Pair],
-    /// In the order in which they are checked; besides `failure`, which any command can answer.
+    /// In the order in which they are checked; besides `failure` and `db`, which any command can answer.
     pub errors: &'static [ErrorCode],
     /// What else its users should know: Markdown, possibly empty.
     pub notes: &'static str,
@@ -165,7 +165,7 @@ impl CommandSpec {
 
     /// May a handler answer this error?
     pub fn declares_error(&self, code: ErrorCode) -> bool {
-        code == ErrorCode::Failure
+        matches!(code, ErrorCode::Failure | ErrorCode::Db)
             || (self.is_intercepted && code == ErrorCode::PluginAborted)
             || self.errors.contains(&code)
     }

@@ -1,9 +1,9 @@
 //! The reaper at work: a step for the device whose turn it is, in batches with a rest after each.
 
-use super::limits::{Limits, STEP_PAUSE};
+use super::limits::{Allowance, Limits, STEP_PAUSE};
 use super::schedule::{Pass, Schedule};
 use crate::cluster::ClusterSnapshot;
-use crate::ids::DevId;
+use crate::ids::{DevId, Fid};
 use crate::jobs::context::JobContext;
 use crate::store::reaping::{self, Reaped};
 use crate::store::{Backend, StoreResult, queues};
@@ -60,7 +60,8 @@ impl Reaper {
                 self.schedule.go_on(devid, pass, pause, now);
             }
             Ok(StepEnd::PassDone) => {
-                tell_end(ctx, devid, &pass, now);
+                let kept_is_news = self.schedule.kept_is_news(devid, pass.kept);
+                tell_end(ctx, devid, &pass, kept_is_news, now);
                 let pause = self.schedule.end_pass(devid, pass.removed > 0, now);
                 slog::debug!(ctx.log, "looked through a dead device"; "devid" => devid, "again_in_s" => pause.as_secs());
             }
@@ -84,17 +85,23 @@ fn dead_devices(cluster: &ClusterSnapshot) -> BTreeSet<DevId> {
 /// As many batches as the limits and the time of a step allow.
 async fn step(ctx: &JobContext, devid: DevId, pass: &mut Pass) -> StoreResult<StepEnd> {
     let limits = Limits::of(&ctx.view.load(), &ctx.settings.jobs);
-    let rows_max = limits.rows_now(ctx.session.read(queues::replicate::deferred_count)?);
-    if rows_max == 0 {
-        return Ok(StepEnd::More(STEP_PAUSE));
+    let deferred = ctx.session.read(queues::replicate::untried_deferred_count)?;
+    let allowance = limits.allowance(deferred);
+    if allowance.rows == 0 {
+        tell_held_back(ctx, devid, pass, allowance, deferred);
+        return Ok(StepEnd::More(allowance.pause));
     }
     let Some(lock) = ctx.session.try_lock(LOCK, Duration::ZERO).await? else {
         slog::debug!(ctx.log, "another reaper is at work"; "devid" => devid);
         return Ok(StepEnd::More(STEP_PAUSE));
     };
-    let ended = batches(ctx, devid, pass, rows_max).await;
+    let ended = batches(ctx, devid, pass, allowance.rows).await;
     lock.release().await;
-    Ok(ended?.unwrap_or_else(|| StepEnd::More(limits.pause_between_steps())))
+    let ended = ended?;
+    if ended.is_none() {
+        tell_held_back(ctx, devid, pass, allowance, deferred);
+    }
+    Ok(ended.unwrap_or(StepEnd::More(allowance.pause)))
 }
 
 /// `None` when there is more to do.
@@ -109,8 +116,7 @@ async fn batches(ctx: &JobContext, devid: DevId, pass: &mut Pass, rows_max: i64)
             return Ok(Some(StepEnd::PassDone));
         }
         let (rows, end) = (page.fids.len() as i64, page.end);
-        let keep_last_copies = ctx.settings.jobs.reaper_keep_last_copies;
-        let reaped = ctx.session.write(move |conn| reaping::reap(conn, devid, &page.fids, keep_last_copies)).await?;
+        let reaped = reap_page(ctx, devid, page.fids, pass.removed > 0).await?;
         let Reaped::Dead { removed, kept } = reaped else { return Ok(Some(StepEnd::NotDead)) };
         if pass.removed == 0 && removed > 0 {
             slog::info!(ctx.log, "reaping a dead device"; "devid" => devid);
@@ -132,6 +138,25 @@ async fn batches(ctx: &JobContext, devid: DevId, pass: &mut Pass, rows_max: i64)
     Ok(None)
 }
 
+/// Takes the locations of a page away, as far as they may go. A pass without finds is most likely one over what an earlier
+/// one kept, and a look is enough: it is repeated for as long as the device is dead.
+async fn reap_page(ctx: &JobContext, devid: DevId, fids: Vec<Fid>, has_finds: bool) -> StoreResult<Reaped> {
+    let keep_last_copies = ctx.settings.jobs.reaper_keep_last_copies;
+    if keep_last_copies && !has_finds && ctx.session.read(|conn| reaping::keeps_all(conn, &fids))? {
+        return Ok(Reaped::Dead { removed: 0, kept: fids });
+    }
+    ctx.session.write(move |conn| reaping::reap(conn, devid, &fids, keep_last_copies)).await
+}
+
+/// Once in a pass: who waits for a device to be emptied should know why that is slow.
+fn tell_held_back(ctx: &JobContext, devid: DevId, pass: &mut Pass, allowance: Allowance, deferred: i64) {
+    if allowance.is_held_back && !pass.told_held_back {
+        pass.told_held_back = true;
+        slog::warn!(ctx.log, "reaping is held back: many files wait for replication already"; "devid" => devid,
+            "waiting" => deferred, "rows_per_step" => allowance.rows);
+    }
+}
+
 fn tell_progress(ctx: &JobContext, devid: DevId, pass: &mut Pass, now: Instant) {
     if now.duration_since(pass.told) >= TELL_PAUSE {
         pass.told = now;
@@ -140,12 +165,12 @@ fn tell_progress(ctx: &JobContext, devid: DevId, pass: &mut Pass, now: Instant) 
     }
 }
 
-fn tell_end(ctx: &JobContext, devid: DevId, pass: &Pass, now: Instant) {
+fn tell_end(ctx: &JobContext, devid: DevId, pass: &Pass, kept_is_news: bool, now: Instant) {
     if pass.removed > 0 {
         slog::info!(ctx.log, "reaped a dead device"; "devid" => devid, "removed" => pass.removed,
             "seconds" => now.duration_since(pass.begun).as_secs(), "rows_per_s" => rows_per_s(pass, now));
     }
-    if pass.kept > 0 {
+    if pass.kept > 0 && kept_is_news {
         let examples = pass.kept_examples.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         slog::warn!(ctx.log, "last known copies are on a dead device; their locations are kept"; "devid" => devid,
             "count" => pass.kept, "example_fids" => examples);

@@ -6,33 +6,52 @@ use std::time::Duration;
 
 /// Between two steps at a rate that the operator set, and before the next look at a queue that is full.
 pub(super) const STEP_PAUSE: Duration = Duration::from_secs(5);
+/// Rows of a step that our own limit on the queue never takes away: files with a copy too few must be looked for, however
+/// slowly replication goes. With the pause between steps this is the rate of 2.73.
+const ROWS_MIN: i64 = 1000;
 
 /// What the settings allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limits {
     /// Server setting `queue_rate_for_reaper`: rows of one step; without it, steps follow each other at once.
     rate: Option<i64>,
-    /// Rows that may be deferred in the queue of replication: server setting `queue_size_for_reaper`, or our own.
+    /// Untried rows that may wait in the queue of replication: server setting `queue_size_for_reaper`, or our own.
     deferred_max: i64,
+    /// What a full queue leaves: nothing where the operator set its size.
+    rows_min: i64,
+}
+
+/// What one step may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Allowance {
+    pub rows: i64,
+    /// The pause until the next step.
+    pub pause: Duration,
+    /// Is it less than it would be if the queue were empty?
+    pub is_held_back: bool,
 }
 
 impl Limits {
     pub fn of(cluster: &ClusterSnapshot, settings: &JobSettings) -> Self {
         let positive = |field: &str| Some(cluster.server_number(field, 0)).filter(|&number| number > 0);
+        let size = positive("queue_size_for_reaper");
         Self {
             rate: positive("queue_rate_for_reaper"),
-            deferred_max: positive("queue_size_for_reaper").unwrap_or(settings.reaper_deferred_rows_max),
+            deferred_max: size.unwrap_or(settings.reaper_deferred_rows_max),
+            rows_min: if size.is_some() { 0 } else { ROWS_MIN },
         }
     }
 
-    /// Rows that this step may take, with so many deferred in the queue now.
-    pub fn rows_now(&self, deferred: i64) -> i64 {
+    /// What this step may do, with so many untried rows waiting in the queue now.
+    pub fn allowance(&self, deferred: i64) -> Allowance {
         let room = self.deferred_max.saturating_sub(deferred).max(0);
-        self.rate.map_or(room, |rate| rate.min(room))
-    }
-
-    pub fn pause_between_steps(&self) -> Duration {
-        if self.rate.is_some() { STEP_PAUSE } else { Duration::ZERO }
+        let is_full = room <= self.rows_min;
+        let rows = room.max(self.rows_min);
+        Allowance {
+            rows: self.rate.map_or(rows, |rate| rate.min(rows)),
+            pause: if self.rate.is_some() || is_full { STEP_PAUSE } else { Duration::ZERO },
+            is_held_back: is_full,
+        }
     }
 }
 
@@ -51,14 +70,28 @@ mod tests {
     #[test]
     fn a_rate_limits_each_step_and_spaces_them() {
         let limits = limits(&[("queue_rate_for_reaper", "123")]);
-        assert_eq!((limits.rows_now(0), limits.pause_between_steps()), (123, Duration::from_secs(5)));
+        let expected = Allowance { rows: 123, pause: Duration::from_secs(5), is_held_back: false };
+        assert_eq!(limits.allowance(0), expected);
     }
 
     /// J107.
     #[test]
     fn a_full_queue_leaves_nothing_to_do() {
         let limits = limits(&[("queue_size_for_reaper", "10"), ("queue_rate_for_reaper", "4")]);
-        assert_eq!([0, 7, 10, 999].map(|deferred| limits.rows_now(deferred)), [4, 3, 0, 0]);
+        let allowances = [0, 7, 10, 999].map(|deferred| limits.allowance(deferred));
+        assert_eq!(allowances.map(|allowance| allowance.rows), [4, 3, 0, 0]);
+        assert_eq!(allowances.map(|allowance| allowance.is_held_back), [false, false, true, true]);
+    }
+
+    /// Our own limit slows the reaper down to the rate of 2.73, or that of the operator, and never stops it.
+    #[test]
+    fn our_own_limit_leaves_a_batch() {
+        let deferred_max = Settings::defaults().jobs.reaper_deferred_rows_max;
+        let held_back = |rows| Allowance { rows, pause: Duration::from_secs(5), is_held_back: true };
+        for deferred in [deferred_max - 1, deferred_max, deferred_max * 100] {
+            assert_eq!(limits(&[]).allowance(deferred), held_back(1000));
+            assert_eq!(limits(&[("queue_rate_for_reaper", "5")]).allowance(deferred), held_back(5));
+        }
     }
 
     #[test]
@@ -70,8 +103,8 @@ mod tests {
         ] {
             let limits = limits(fields);
             let deferred_max = Settings::defaults().jobs.reaper_deferred_rows_max;
-            assert_eq!((limits.rows_now(0), limits.rows_now(deferred_max + 1)), (deferred_max, 0), "{fields:?}");
-            assert_eq!(limits.pause_between_steps(), Duration::ZERO, "{fields:?}");
+            let expected = Allowance { rows: deferred_max, pause: Duration::ZERO, is_held_back: false };
+            assert_eq!(limits.allowance(0), expected, "{fields:?}");
         }
     }
 }

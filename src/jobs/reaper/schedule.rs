@@ -27,11 +27,21 @@ pub(super) struct Pass {
     pub begun: Instant,
     /// When the log was last told.
     pub told: Instant,
+    /// Was the log told that the queue of replication holds it back?
+    pub told_held_back: bool,
 }
 
 impl Pass {
     fn new(now: Instant) -> Self {
-        Self { position: Position::START, removed: 0, kept: 0, kept_examples: Vec::new(), begun: now, told: now }
+        Self {
+            position: Position::START,
+            removed: 0,
+            kept: 0,
+            kept_examples: Vec::new(),
+            begun: now,
+            told: now,
+            told_held_back: false,
+        }
     }
 
     pub fn count(&mut self, removed: usize, kept: &[Fid]) {
@@ -47,6 +57,8 @@ struct Watched {
     /// The pause after the next pass that removes nothing.
     idle_pause: Duration,
     pass: Option<Pass>,
+    /// How many kept locations the log knows of.
+    told_kept: u64,
 }
 
 /// The dead devices.
@@ -65,7 +77,7 @@ impl Schedule {
     pub fn observe(&mut self, dead: &BTreeSet<DevId>, now: Instant) {
         self.devices.retain(|devid, _| dead.contains(devid));
         for &devid in dead {
-            let new = || Watched { due: now + self.grace, idle_pause: PAUSE_FIRST, pass: None };
+            let new = || Watched { due: now + self.grace, idle_pause: PAUSE_FIRST, pass: None, told_kept: 0 };
             self.devices.entry(devid).or_insert_with(new);
         }
     }
@@ -101,6 +113,12 @@ impl Schedule {
         watched.idle_pause = if removed_any { PAUSE_FIRST } else { (watched.idle_pause * 2).min(PAUSE_MAX) };
         watched.due = now + pause;
         pause
+    }
+
+    /// Is this another number of kept locations than the log was told last? It counts as told from now on.
+    pub fn kept_is_news(&mut self, devid: DevId, kept: u64) -> bool {
+        let watched = self.devices.get_mut(&devid);
+        watched.is_some_and(|watched| std::mem::replace(&mut watched.told_kept, kept) != kept)
     }
 
     /// The database says that the device is not dead. Should the next snapshot say so still, it begins anew.
@@ -167,6 +185,18 @@ mod tests {
         assert_eq!(schedule.until_due(start + secs(2)), Some(GRACE));
         let pass = schedule.take_pass(DevId(7), start + secs(2));
         assert_eq!((pass.removed, pass.position), (0, Position::START));
+    }
+
+    #[test]
+    fn what_is_kept_is_told_once_and_when_it_changes() {
+        let (now, mut schedule) = (Instant::now(), Schedule::new(GRACE));
+        schedule.observe(&dead(&[7]), now);
+        let news = [0, 3, 3, 2, 2].map(|kept| schedule.kept_is_news(DevId(7), kept));
+        assert_eq!(news, [false, true, false, true, false]);
+        // Dead anew.
+        schedule.observe(&dead(&[]), now);
+        schedule.observe(&dead(&[7]), now);
+        assert!(schedule.kept_is_news(DevId(7), 2));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!
 //! A copy is removed only by `replicate::move_away`, never here.
 
+mod drained;
 pub mod dry_run;
 mod pass;
 pub mod plan;
@@ -15,6 +16,7 @@ mod run;
 pub mod selection;
 pub mod state;
 
+pub use drained::give_back_abandoned;
 pub use pass::{NO_DESTINATION, pass};
 pub use run::run;
 
@@ -28,7 +30,7 @@ pub mod field {
     pub const SIGNAL: &str = "rebal_signal";
     /// Ours: the device that the run has set to drain, and that is alive again after it.
     pub const DRAINED: &str = "rebal_drained";
-    /// Ours: why the last run ended before it was done, or what a run waits for.
+    /// Ours: why the last run ended before it was done, what a run waits for, or what it could not go by.
     pub const PROBLEM: &str = "rebal_problem";
 }
 

@@ -4,6 +4,7 @@
 //! goes on exactly where it was. Who carries the run out, and whether it is to stop, is read in it too, because the view
 //! of the cluster may be some seconds old (W5).
 
+use super::drained::{drained, give_back};
 use super::plan::{Run, SourceStep, source_step};
 use super::state::RebalanceState;
 use super::{SIGNAL_STOP, field, selection};
@@ -160,7 +161,7 @@ impl Pass {
                 report.problem = Some(format!("device {source} is passed over: its state was changed"));
                 run.finish_source();
                 server_settings::set(conn, field::DRAINED, None)?;
-                self.save(conn, &mut run.state)?;
+                self.save(conn, settings, &mut run, &mut report)?;
                 return Ok(report);
             }
             _ if !self.may_lose_copies(source) => {
@@ -178,7 +179,7 @@ impl Pass {
             }
         }
         self.queue_files(conn, &mut run, source, destinations, &mut report)?;
-        self.save(conn, &mut run.state)?;
+        self.save(conn, settings, &mut run, &mut report)?;
         Ok(report)
     }
 
@@ -210,7 +211,7 @@ impl Pass {
         }
         if files.is_empty() || run.is_used_up() {
             let settings = server_settings::all(conn)?;
-            report.is_status_changed |= self.give_back(conn, &settings, run.policy.leave_in_drain_mode)?;
+            report.is_status_changed |= give_back(conn, &settings, run.policy.leave_in_drain_mode)?;
             run.finish_source();
             report.notes.push(format!("device {source} is done"));
         }
@@ -220,13 +221,16 @@ impl Pass {
     /// Ends the run. What it has drained is alive again, unless somebody has decided otherwise or the policy wants it.
     fn end(&self, conn: &mut StoreConnection, settings: &Settings, run: Option<Run>, end: End) -> StoreResult<Report> {
         let leave_in_drain_mode = run.as_ref().is_some_and(|run| run.policy.leave_in_drain_mode);
-        let is_status_changed = self.give_back(conn, settings, leave_in_drain_mode)?;
+        let is_status_changed = give_back(conn, settings, leave_in_drain_mode)?;
         let mut report = Report { is_over: true, is_status_changed, ..Report::default() };
         let problem = match &end {
-            End::Failed(reason) => Some(reason.as_str()),
-            End::Stopped | End::Finished => None,
+            End::Failed(reason) => Some(reason.clone()),
+            End::Stopped => None,
+            End::Finished => run.as_ref().and_then(|run| run.unmeasured(&self.cluster)),
         };
-        server_settings::set_all(conn, &[(field::HOST, None), (field::SIGNAL, None), (field::PROBLEM, problem)])?;
+        tell_once(settings, problem.as_deref().filter(|_| matches!(end, End::Finished)), &mut report);
+        let changes = [(field::HOST, None), (field::SIGNAL, None), (field::PROBLEM, problem.as_deref())];
+        server_settings::set_all(conn, &changes)?;
         if let Some(mut run) = run {
             match end {
                 End::Finished => run.state.time_finished = self.now_unix,
@@ -242,19 +246,25 @@ impl Pass {
         Ok(report)
     }
 
-    /// Makes the device alive again that this run has drained; true if its status was changed.
-    fn give_back(&self, conn: &mut StoreConnection, settings: &Settings, leave_as_it_is: bool) -> StoreResult<bool> {
-        let Some(devid) = drained(settings) else { return Ok(false) };
-        server_settings::set(conn, field::DRAINED, None)?;
-        if leave_as_it_is {
-            return Ok(false);
-        }
-        devices::change_status(conn, devid, DeviceStatus::Drain, DeviceStatus::Alive)
+    fn save(
+        &self,
+        conn: &mut StoreConnection,
+        settings: &Settings,
+        run: &mut Run,
+        report: &mut Report,
+    ) -> StoreResult<()> {
+        run.state.time_latest_run = self.now_unix;
+        let unmeasured = run.unmeasured(&self.cluster);
+        tell_once(settings, unmeasured.as_deref(), report);
+        let changes = [(field::STATE, Some(&*run.state.to_string())), (field::PROBLEM, unmeasured.as_deref())];
+        server_settings::set_all(conn, &changes)
     }
+}
 
-    fn save(&self, conn: &mut StoreConnection, state: &mut RebalanceState) -> StoreResult<()> {
-        state.time_latest_run = self.now_unix;
-        server_settings::set_all(conn, &[(field::STATE, Some(&state.to_string())), (field::PROBLEM, None)])
+/// What status says already was logged when it began to.
+fn tell_once(settings: &Settings, problem: Option<&str>, report: &mut Report) {
+    if report.problem.is_none() && settings.get(field::PROBLEM).map(String::as_str) != problem {
+        report.problem = problem.map(str::to_owned);
     }
 }
 
@@ -265,9 +275,4 @@ fn wait(conn: &mut StoreConnection, settings: &Settings, reason: String) -> Stor
     }
     server_settings::set(conn, field::PROBLEM, Some(&reason))?;
     Ok(Report { problem: Some(reason), ..Report::default() })
-}
-
-/// The device whose status the run has changed to drain.
-fn drained(settings: &Settings) -> Option<DevId> {
-    settings.get(field::DRAINED)?.parse().ok().map(DevId)
 }

@@ -119,6 +119,19 @@ impl Run {
         }
     }
 
+    /// What a limit in percent cannot go by: sources of the run whose used space nobody knows.
+    pub fn unmeasured(&self, cluster: &ClusterSnapshot) -> Option<String> {
+        if !matches!(self.limit, Some(Limit { amount: Amount::Percent(_), .. })) {
+            return None;
+        }
+        let sources = self.state.completed_devs.iter().chain(&self.state.sdev_current).chain(&self.state.source_devs);
+        let unknown = sources.filter(|&&devid| used_mb(cluster, devid).is_none());
+        let names: Vec<_> = unknown.map(|devid| format!("device {devid}")).collect();
+        (!names.is_empty()).then(|| {
+            format!("nobody knows how much space is used on {}: it counts as empty for the limit", names.join(", "))
+        })
+    }
+
     /// Where the next files of the current source are.
     pub fn page(&self) -> Page {
         match (self.policy.fid_age, self.state.sdev_lastfid) {
@@ -196,11 +209,15 @@ fn allowance(amount: Amount, cluster: &ClusterSnapshot, sources: &[DevId]) -> u6
     match amount {
         Amount::Files(count) | Amount::Bytes(count) => count,
         Amount::Percent(percent) => {
-            let used_mb = |devid: &DevId| u64::try_from(cluster.devices.get(devid)?.mb_used?).ok();
-            let used_bytes = u128::from(sources.iter().filter_map(used_mb).sum::<u64>()) << 20;
+            let used_mb = sources.iter().filter_map(|&devid| used_mb(cluster, devid));
+            let used_bytes = u128::from(used_mb.sum::<u64>()) << 20;
             u64::try_from(used_bytes * u128::from(percent) / 100).unwrap_or(u64::MAX)
         }
     }
+}
+
+fn used_mb(cluster: &ClusterSnapshot, devid: DevId) -> Option<u64> {
+    u64::try_from(cluster.devices.get(&devid)?.mb_used?).ok()
 }
 
 #[cfg(test)]
@@ -295,6 +312,22 @@ mod tests {
         let mut unknown = run("limit_by=percent limit=10", &[99]);
         unknown.source(&cluster());
         assert!(unknown.is_used_up());
+    }
+
+    #[test]
+    fn unknown_use_is_told_where_it_matters() {
+        let told = |policy: &str| {
+            let mut run = run(policy, &[98, 11, 99]);
+            run.source(&cluster());
+            run.finish_source();
+            run.unmeasured(&cluster())
+        };
+        for scope in ["device", "global"] {
+            let told = told(&format!("limit_type={scope} limit_by=percent limit=10")).expect("something is unknown");
+            assert!(told.contains("device 98, device 99:"), "{told}");
+        }
+        assert_eq!(told("limit_by=count limit=10"), None);
+        assert_eq!(run("limit_by=percent limit=10", &[11, 12]).unmeasured(&cluster()), None);
     }
 
     /// What is left of a limit is not what it was at the start, however often a run is gone on with.

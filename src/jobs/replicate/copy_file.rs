@@ -1,6 +1,13 @@
 //! One copy of a file: made, checked, recorded (jobs.md 7.5, 7.6).
 //!
 //! The order is what keeps files safe: a copy is recorded only when it is whole on its node.
+//!
+//! What a failed copy leaves on its target is removed only if it is surely no copy: something of another length, or what
+//! was stored as a whole and then found wrong. Bytes of the right length after an upload that failed are not ours, or
+//! good: a node that replaces files in one step still has what was there before, which may be the last good copy (its row
+//! went while its device was dead by mistake). They stay, as does all that somebody has recorded meanwhile. No look
+//! comes before the upload: one that fails leaves what was there, and one that succeeds has put a whole file in its
+//! place, checked against the known checksum if there is one. This must never delete a recorded copy.
 
 use super::replication::{Replication, Settlement};
 use crate::cluster::checksum::{Checksum, HashType};
@@ -9,10 +16,11 @@ use crate::cluster::device::DeviceView;
 use crate::cluster::host::Zone;
 use crate::ids::DevId;
 use crate::node_client::{Copy, CopyError, CopyReport, NodeError};
-use crate::store::{StoreResult, checksums, file_on, queues};
+use crate::store::{StoreResult, checksums, file_on, files, queues};
 
 impl Replication<'_> {
-    /// Copies the file and, where its class wants checksums, verifies what arrived. Gives the checksum if computed.
+    /// Copies the file and, where its class wants checksums, verifies what arrived. Gives the checksum if it was computed
+    /// and may be recorded as that of the file.
     pub(super) async fn copy(&self, source: DevId, target: DevId) -> Result<Option<Checksum>, CopyError> {
         let unknown = || NodeError::Unreachable("device is unknown".to_owned());
         let source = self.cluster.device(source).ok_or_else(|| CopyError::Source(unknown()))?;
@@ -31,16 +39,27 @@ impl Replication<'_> {
         };
         let copied = match self.copy_directly(&copy).await {
             Some(copied) => copied,
-            None => self.ctx.nodes.copy(copy).await,
+            None => {
+                // Without a source nothing has reached the target, and nothing there is ours.
+                let source = self.ctx.nodes.open_source(&copy).await?;
+                self.ctx.nodes.copy_from(source, copy).await
+            }
         };
+        let was_stored = copied.is_ok();
         let checked = match copied {
             Ok(report) => self.check(&target, &target_url, known_md5.is_some(), report).await,
             Err(error) => Err(error),
         };
-        if checked.is_err() {
-            self.remove_leftover(&target_url).await;
+        if checked.is_err() && (was_stored || self.shows_another_length(&target_url).await) {
+            self.remove_leftover(target.device.devid, &target_url).await;
         }
-        checked
+        checked.map(|checksum| checksum.filter(|_| self.may_define_checksum(source.device.devid)))
+    }
+
+    /// Is there surely a file, and surely not a whole one?
+    async fn shows_another_length(&self, target_url: &str) -> bool {
+        let shown = self.ctx.nodes.head_size(target_url).await;
+        shown.is_ok_and(|length| i64::try_from(length) != Ok(self.file.length))
     }
 
     /// From node to node, if the target can do that and nothing forbids it.
@@ -90,9 +109,17 @@ impl Replication<'_> {
         self.ctx.nodes.make_directories(&base, &directories).await;
     }
 
-    /// What a failed copy may have left on the target. No row says that the file is there, and the lock is held, so
-    /// nobody else can have put it there meanwhile (W9).
-    async fn remove_leftover(&self, target_url: &str) {
+    /// What a failed copy has left on the target (W9). It stays unless, read anew, no row says that the file is there,
+    /// and the lock is held still: else somebody else may have put it there meanwhile.
+    async fn remove_leftover(&self, target: DevId, target_url: &str) {
+        let fid = self.file.fid;
+        let is_unrecorded =
+            self.ctx.session.read(|conn| file_on::devids(conn, fid)).is_ok_and(|devids| !devids.contains(&target));
+        if !is_unrecorded || !self.lock.is_held() {
+            slog::warn!(self.ctx.log, "what a failed copy may have left stays: others may have written it";
+                "fid" => fid, "url" => target_url);
+            return;
+        }
         if let Err(error) = self.ctx.nodes.delete(target_url).await {
             slog::debug!(self.ctx.log, "could not remove the leftover of a failed copy";
                 "url" => target_url, "error" => %error);
@@ -101,6 +128,9 @@ impl Replication<'_> {
 
     /// The copy is there: record it. Only now, so that a crash in between costs a copy nobody knows, never a row
     /// without a copy.
+    ///
+    /// A file that was deleted meanwhile is queued for deletion once more: its deletion may not have seen this copy. Nothing is
+    /// recorded when the lock was lost: others may have worked on the file since.
     ///
     /// If the file needs nothing more, its queue row and its lock go in the same change.
     pub(super) async fn record(
@@ -115,14 +145,17 @@ impl Replication<'_> {
         let row = new_checksum.as_ref().map(|checksum| (checksum.hashtype.number(), checksum.digest.clone()));
         let change = self.ctx.path_change(self.file.dmid, &[self.file.dkey.as_ref()]);
         let recorded = self
-            .ctx
-            .session
+            .lock
             .write(move |conn| {
                 file_on::add(conn, fid, target)?;
+                let is_deleted = !files::exists_until_commit(conn, fid)?;
+                if is_deleted {
+                    queues::delete::enqueue(conn, fid, 0)?;
+                }
                 if recount {
                     file_on::recount(conn, fid)?;
                 }
-                if let Some((number, digest)) = &row {
+                if let Some((number, digest)) = row.as_ref().filter(|_| !is_deleted) {
                     checksums::set(conn, fid, *number, digest)?;
                 }
                 let Some(done) = &done else { return Ok(()) };

@@ -5,7 +5,7 @@ use super::replication::{Replication, class_and_policy};
 use crate::ids::{DevId, Fid};
 use crate::jobs::context::JobContext;
 use crate::node_client::CopyError;
-use crate::store::{StoreResult, files};
+use crate::store::{LockGuard, StoreResult, files};
 
 /// What became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,12 +34,18 @@ pub enum CopyOne {
 /// The database cannot be asked.
 pub async fn copy_one(ctx: &JobContext, fid: Fid, source: DevId, target: DevId) -> StoreResult<CopyOne> {
     let Some(lock) = lock_file(ctx, fid).await? else { return Ok(CopyOne::LockHeld) };
-    let outcome = copy_locked(ctx, fid, source, target).await;
+    let outcome = copy_locked(ctx, &lock, fid, source, target).await;
     lock.release().await;
     outcome
 }
 
-async fn copy_locked(ctx: &JobContext, fid: Fid, source: DevId, target: DevId) -> StoreResult<CopyOne> {
+async fn copy_locked(
+    ctx: &JobContext,
+    lock: &LockGuard,
+    fid: Fid,
+    source: DevId,
+    target: DevId,
+) -> StoreResult<CopyOne> {
     let cluster = ctx.view.load_full();
     let Some((file, devids)) = ctx.session.read(|conn| files::with_devids_by_fid(conn, fid))? else {
         return Ok(CopyOne::NoFile);
@@ -58,7 +64,7 @@ async fn copy_locked(ctx: &JobContext, fid: Fid, source: DevId, target: DevId) -
         Ok(found) => found,
         Err(reason) => return Ok(CopyOne::NoPolicy(reason)),
     };
-    let mut replication = Replication::of(ctx, &cluster, class, policy, &file)?;
+    let mut replication = Replication::of(ctx, lock, &cluster, class, policy, &file, &devids)?;
     let checksum = match replication.copy(source, target).await {
         Ok(checksum) => checksum,
         Err(error) => return Ok(failed(ctx, fid, &error)),

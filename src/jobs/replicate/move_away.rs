@@ -6,7 +6,7 @@
 
 use super::lock_file;
 use super::outcome::ReplicateOutcome;
-use super::remove_copy::{IfMissing, Removal, remove_copy};
+use super::remove_copy::{IfMissing, Removal};
 use super::replication::{Purpose, Replication, class_and_policy};
 use super::whereabouts::Whereabouts;
 use crate::ids::{DevId, Fid};
@@ -66,13 +66,13 @@ async fn move_locked(
         Ok(found) => found,
         Err(reason) => return Ok(failed(ctx, todo, 0, reason)),
     };
+    let mut replication = Replication::of(ctx, lock, &cluster, class, policy, &file, &devids)?;
     let mut whereabouts = Whereabouts::new(&cluster, devids, file.length);
-    let mut replication = Replication::of(ctx, &cluster, class, policy, &file)?;
     let if_missing = match ctx.settings.jobs.rebalance_ignore_missing {
         true => IfMissing::CountsAsDeleted,
         false => IfMissing::IsAFailure,
     };
-    let removed = move_copy(&mut replication, lock, &mut whereabouts, devid, targets, if_missing).await;
+    let removed = move_copy(&mut replication, &mut whereabouts, devid, targets, if_missing).await;
     let copies = replication.copies_made;
     match removed {
         Ok(Removal::Removed) => {
@@ -95,7 +95,6 @@ async fn move_locked(
 /// removes it. The caller has seen that the device lets it go.
 pub(super) async fn move_copy(
     replication: &mut Replication<'_>,
-    lock: &LockGuard,
     whereabouts: &mut Whereabouts,
     devid: DevId,
     targets: &[DevId],
@@ -103,13 +102,12 @@ pub(super) async fn move_copy(
 ) -> StoreResult<Removal> {
     whereabouts.mask(devid);
     let copied = replication.until_content(whereabouts, Purpose::Move { targets }).await?;
-    remove_original(replication, lock, whereabouts, devid, copied, if_missing).await
+    remove_original(replication, whereabouts, devid, copied, if_missing).await
 }
 
 /// Removes the copy if what was done before suffices.
 async fn remove_original(
     replication: &Replication<'_>,
-    lock: &LockGuard,
     whereabouts: &Whereabouts,
     devid: DevId,
     copied: ReplicateOutcome,
@@ -125,10 +123,7 @@ async fn remove_original(
         return Ok(Removal::Kept(reason));
     }
     let seen = replication.look_at(whereabouts.told()).await;
-    if !replication.is_safe_without(devid, &seen, whereabouts) {
-        return Ok(Removal::Kept("nodes do not show enough of the other copies".to_owned()));
-    }
-    remove_copy(replication.ctx, lock, replication.file, devid, if_missing).await
+    replication.remove_if_safe(devid, &seen, if_missing).await
 }
 
 /// W29: copies that were made for nothing are found again.

@@ -1,13 +1,16 @@
 //! Taking a copy of a file away from a device (jobs.md 7.7, 7.8), and what has to be sure before.
 
-use super::replication::Replication;
+use super::replication::{Replication, class_and_policy};
 use super::whereabouts::Whereabouts;
+use crate::cluster::ClusterSnapshot;
 use crate::cluster::device::DeviceView;
 use crate::cluster::host::Zone;
-use crate::ids::DevId;
+use crate::ids::{DevId, Fid};
 use crate::jobs::context::JobContext;
 use crate::node_client::{Deleted, NodeError};
-use crate::store::files::FileRow;
+use crate::policy::{Question, Verdict};
+use crate::store::files::{self, FileRow};
+use crate::store::queues::todo;
 use crate::store::{LockGuard, StoreResult, file_on};
 
 /// What it means that the node does not have the copy that is to go.
@@ -31,7 +34,7 @@ pub enum Removal {
 /// Removes a copy of a file: from its node, then from the table.
 ///
 /// The caller holds the lock of this file, and has just seen, under it, that the policy of the file is content with
-/// copies on other devices that their nodes show with the right length ([`Replication::is_safe_without`]). Nothing of
+/// copies on other devices that their nodes show with the right length ([`Replication::remove_if_safe`]). Nothing of
 /// this is asked again here but whether the lock is still held.
 ///
 /// # Errors
@@ -53,24 +56,37 @@ pub async fn remove_copy(
     }
     match ctx.nodes.delete(&device.upload_url(file.fid, Zone::NONE)).await {
         Ok(Deleted::WasMissing) if if_missing == IfMissing::IsAFailure => {
+            enqueue_fsck(ctx, file.fid).await?;
             return Ok(Removal::Kept(format!("device {devid} does not have the copy that it is to lose")));
         }
         Ok(Deleted::Removed | Deleted::WasMissing) => {}
-        Err(error) => return Ok(Removal::Kept(format!("device {devid} did not delete its copy: {error}"))),
+        Err(error) => {
+            // It may be gone all the same.
+            enqueue_fsck(ctx, file.fid).await?;
+            return Ok(Removal::Kept(format!("device {devid} did not delete its copy: {error}")));
+        }
     }
     let (fid, recount) = (file.fid, !cluster.server_flag("skip_devcount"));
     let change = ctx.path_change(file.dmid, &[file.dkey.as_ref()]);
-    let recorded = ctx
-        .session
+    let recorded = lock
         .write(move |conn| {
             file_on::remove(conn, fid, devid)?;
             if recount { file_on::recount(conn, fid) } else { Ok(()) }
         })
         .await;
     change.announce().await;
+    if recorded.is_err() {
+        // The first error says more than one that comes of the attempt to make up for it.
+        let _enqueued = enqueue_fsck(ctx, fid).await;
+    }
     recorded?;
     ctx.metrics.copies_deleted.add(1);
     Ok(Removal::Removed)
+}
+
+/// The row may name a copy that is not there: fsck is to look.
+async fn enqueue_fsck(ctx: &JobContext, fid: Fid) -> StoreResult<()> {
+    ctx.session.write(move |conn| todo::enqueue_now(conn, fid, todo::FSCK)).await
 }
 
 /// What the nodes say of the copies of a file.
@@ -100,10 +116,52 @@ impl Replication<'_> {
         seen
     }
 
-    /// Would the policy be content without this copy, with nothing but what the nodes have shown?
-    pub(super) fn is_safe_without(&self, devid: DevId, seen: &SeenCopies, whereabouts: &Whereabouts) -> bool {
-        let left: Vec<DevId> =
-            whereabouts.told().iter().copied().filter(|&told| told != devid && seen.whole.contains(&told)).collect();
-        !left.is_empty() && self.is_content_with(&left, whereabouts)
+    /// Removes a copy if the others suffice, by what is read anew now: copying may have taken hours, and the view, the file
+    /// and its locations may have changed meanwhile.
+    pub(super) async fn remove_if_safe(
+        &self,
+        devid: DevId,
+        seen: &SeenCopies,
+        if_missing: IfMissing,
+    ) -> StoreResult<Removal> {
+        let cluster = self.ctx.view.load_full();
+        let fid = self.file.fid;
+        let Some((file, devids)) = self.ctx.session.read(|conn| files::with_devids_by_fid(conn, fid))? else {
+            return Ok(Removal::Kept("the file was deleted".to_owned()));
+        };
+        match objection(self.ctx, &cluster, &file, devids, devid, seen) {
+            Some(reason) => Ok(Removal::Kept(reason)),
+            None => remove_copy(self.ctx, self.lock, &file, devid, if_missing).await,
+        }
     }
+}
+
+/// Why this copy may not go. Would the policy be content without it, with nothing but what is recorded, on devices that
+/// are not dead, and what the nodes have shown?
+fn objection(
+    ctx: &JobContext,
+    cluster: &ClusterSnapshot,
+    file: &FileRow,
+    devids: Vec<DevId>,
+    devid: DevId,
+    seen: &SeenCopies,
+) -> Option<String> {
+    if !devids.contains(&devid) {
+        return Some(format!("device {devid} is not recorded to have a copy any more"));
+    }
+    let (class, policy) = match class_and_policy(cluster, file) {
+        Ok(found) => found,
+        Err(reason) => return Some(reason),
+    };
+    let whereabouts = Whereabouts::new(cluster, devids, file.length);
+    let is_left = |told: &DevId| *told != devid && seen.whole.contains(told);
+    let left: Vec<DevId> = whereabouts.told().iter().copied().filter(is_left).collect();
+    let question = whereabouts.question(cluster, class, ctx.min_free_space_mb());
+    let verdict = policy.ask(&Question { told: &left, ..question }, &mut ctx.chance.borrow_mut());
+    if !left.is_empty() && matches!(verdict, Verdict::AllGood | Verdict::TooGood) {
+        return None;
+    }
+    let names: Vec<_> = left.iter().map(|devid| format!("device {devid}")).collect();
+    let names = if names.is_empty() { "no device".to_owned() } else { names.join(", ") };
+    Some(format!("of the copies beside that on device {devid}, nodes show only those on {names}"))
 }

@@ -12,7 +12,7 @@ use crate::jobs::copy_slots::CopySlot;
 use crate::node_client::{CopyError, NodeError};
 use crate::policy::{self, Question, ReplicationPolicy, Verdict};
 use crate::store::files::FileRow;
-use crate::store::queues::replicate::ReplicateTodo;
+use crate::store::queues::replicate::{ReplicateTodo, WorkedTodo};
 use crate::store::{LockGuard, ReleaseInWrite, StoreResult, checksums};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,19 +48,23 @@ pub(super) enum Purpose<'t> {
 /// What ends the work on an item, in the change that records its last copy.
 #[derive(Debug)]
 pub(super) struct Settlement {
-    /// The queue row, as it was claimed.
-    pub todo: ReplicateTodo,
+    /// The queue row, as it was claimed, and the class that was gone by.
+    pub todo: WorkedTodo,
     pub release: ReleaseInWrite,
 }
 
 /// The replication of one file.
 pub(super) struct Replication<'a> {
     pub(super) ctx: &'a JobContext,
+    /// That of the file.
+    pub(super) lock: &'a LockGuard,
     pub(super) cluster: Arc<ClusterSnapshot>,
     pub(super) class: &'a Class,
     pub(super) policy: ReplicationPolicy,
     pub(super) file: &'a FileRow,
     pub(super) known_checksum: Option<Checksum>,
+    /// The only location of the file when the work began, if it had exactly one.
+    sole_location: Option<DevId>,
     /// Copies that were made and recorded.
     pub(super) copies_made: usize,
     /// The queue row went with the last of them, and the row of the lock.
@@ -68,19 +72,39 @@ pub(super) struct Replication<'a> {
 }
 
 impl<'a> Replication<'a> {
-    /// With the checksum that the file is known to have.
+    /// With the checksum that the file is known to have, and the devices that are recorded to have it.
     pub(super) fn of(
         ctx: &'a JobContext,
+        lock: &'a LockGuard,
         cluster: &Arc<ClusterSnapshot>,
         class: &'a Class,
         policy: ReplicationPolicy,
         file: &'a FileRow,
+        devids: &[DevId],
     ) -> StoreResult<Self> {
         let known = ctx.session.read(|conn| checksums::find(conn, file.fid))?;
         let known_checksum =
             known.and_then(|(number, digest)| Some(Checksum { hashtype: HashType::from_number(number)?, digest }));
+        let sole_location = if let [devid] = devids { Some(*devid) } else { None };
         let cluster = cluster.clone();
-        Ok(Self { ctx, cluster, class, policy, file, known_checksum, copies_made: 0, is_settled: false })
+        Ok(Self {
+            ctx,
+            lock,
+            cluster,
+            class,
+            policy,
+            file,
+            known_checksum,
+            sole_location,
+            copies_made: 0,
+            is_settled: false,
+        })
+    }
+
+    /// May the checksum of what was read there become that of the file? Where there are other copies, this one may be the
+    /// bad one: fsck, which compares them all, is to say.
+    pub(super) fn may_define_checksum(&self, source: DevId) -> bool {
+        self.sole_location == Some(source)
     }
 
     /// Asks the policy, copies, asks again.
@@ -119,7 +143,8 @@ impl<'a> Replication<'a> {
                     whereabouts.add(target);
                     let done = match purpose {
                         Purpose::Item { todo, lock } if self.ask(whereabouts) == Verdict::AllGood => {
-                            Some(Settlement { todo: *todo, release: lock.release_in_write() })
+                            let todo = WorkedTodo { todo: *todo, classid: Some(self.file.classid) };
+                            Some(Settlement { todo, release: lock.release_in_write() })
                         }
                         Purpose::Item { .. } | Purpose::Move { .. } => None,
                     };

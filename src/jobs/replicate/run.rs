@@ -4,10 +4,10 @@ use super::outcome::{ReplicateOutcome, RowFate};
 use super::replication::{Purpose, Replication, class_and_policy};
 use super::whereabouts::Whereabouts;
 use super::{lock_file, surplus};
-use crate::ids::Fid;
+use crate::ids::{ClassId, Fid};
 use crate::jobs::backoff;
 use crate::jobs::context::JobContext;
-use crate::store::queues::replicate::ReplicateTodo;
+use crate::store::queues::replicate::{ReplicateTodo, WorkedTodo};
 use crate::store::{LockGuard, StoreResult, files, queues};
 use std::time::{Duration, Instant};
 
@@ -20,87 +20,81 @@ pub async fn run(ctx: &JobContext, todo: &ReplicateTodo) -> StoreResult<Replicat
     let begun = Instant::now();
     let Some(lock) = lock_file(ctx, todo.fid).await? else {
         log_outcome(ctx, todo, &ReplicateOutcome::LockHeld, begun.elapsed());
+        let todo = *todo;
+        ctx.session.write(move |conn| queues::replicate::leave(conn, &todo)).await?;
         return Ok(ReplicateOutcome::LockHeld);
     };
     // The lock is kept until the row was settled, so that no other worker sees the file in between.
     let outcome = match bring_in_line(ctx, &lock, todo).await {
-        Ok((outcome, true)) => {
+        Ok(Work { outcome, is_settled: true, .. }) => {
             lock.released_by_write().await;
             outcome
         }
-        worked => {
-            let settled = match &worked {
-                Ok((outcome, _)) => settle(ctx, todo, outcome).await,
+        work => {
+            let settled = match &work {
+                Ok(Work { outcome, classid, .. }) => {
+                    settle(ctx, &lock, WorkedTodo { todo: *todo, classid: *classid }, outcome).await
+                }
                 Err(_) => Ok(()),
             };
             lock.release().await;
             settled?;
-            worked?.0
+            work?.outcome
         }
     };
     log_outcome(ctx, todo, &outcome, begun.elapsed());
     Ok(outcome)
 }
 
-/// What came of it, and did queue row and lock go along with the last copy?
-async fn bring_in_line(
-    ctx: &JobContext,
-    lock: &LockGuard,
-    todo: &ReplicateTodo,
-) -> StoreResult<(ReplicateOutcome, bool)> {
+/// What was done for an item.
+struct Work {
+    outcome: ReplicateOutcome,
+    /// The class that was gone by; `None` without a file.
+    classid: Option<ClassId>,
+    /// Queue row and lock went along with the last copy.
+    is_settled: bool,
+}
+
+async fn bring_in_line(ctx: &JobContext, lock: &LockGuard, todo: &ReplicateTodo) -> StoreResult<Work> {
     let cluster = ctx.view.load_full();
     let Some((file, devids)) = ctx.session.read(|conn| files::with_devids_by_fid(conn, todo.fid))? else {
-        return Ok((ReplicateOutcome::Gone, false));
+        return Ok(Work { outcome: ReplicateOutcome::Gone, classid: None, is_settled: false });
     };
+    let classid = Some(file.classid);
     let (class, policy) = match class_and_policy(&cluster, &file) {
         Ok(found) => found,
-        Err(reason) => return Ok((ReplicateOutcome::NoPolicy(reason), false)),
+        Err(reason) => {
+            return Ok(Work { outcome: ReplicateOutcome::NoPolicy(reason), classid, is_settled: false });
+        }
     };
+    let mut replication = Replication::of(ctx, lock, &cluster, class, policy, &file, &devids)?;
     let mut whereabouts = Whereabouts::new(&cluster, devids, file.length);
     if let Some(devid) = todo.fromdevid.filter(|devid| !whereabouts.sources().contains(devid)) {
         slog::info!(ctx.log, "the preferred source cannot be read; another serves"; "fid" => todo.fid, "devid" => devid);
     }
-    let mut replication = Replication::of(ctx, &cluster, class, policy, &file)?;
     let outcome = match replication.until_content(&mut whereabouts, Purpose::Item { todo, lock }).await? {
-        ReplicateOutcome::TooHappy => surplus::remove_one(&mut replication, lock, &mut whereabouts).await?,
+        ReplicateOutcome::TooHappy => surplus::remove_one(&mut replication, &mut whereabouts).await?,
         outcome => outcome,
     };
-    Ok((outcome, replication.is_settled))
+    Ok(Work { outcome, classid, is_settled: replication.is_settled })
 }
 
-async fn settle(ctx: &JobContext, todo: &ReplicateTodo, outcome: &ReplicateOutcome) -> StoreResult<()> {
+async fn settle(ctx: &JobContext, lock: &LockGuard, worked: WorkedTodo, outcome: &ReplicateOutcome) -> StoreResult<()> {
+    let todo = worked.todo;
     match outcome.row_fate() {
         RowFate::Leave => Ok(()),
-        RowFate::PutBack => {
-            let todo = *todo;
-            ctx.session.write(move |conn| queues::replicate::put_back(conn, &todo)).await.map(drop)
-        }
-        RowFate::Remove => remove_row(ctx, todo, outcome).await,
-        RowFate::Park => {
-            let fid = todo.fid;
-            ctx.session.write(move |conn| queues::replicate::park(conn, fid)).await.map(drop)
-        }
-        RowFate::LookAgain => reschedule(ctx, todo, 0).await,
-        RowFate::Retry => reschedule(ctx, todo, todo.failcount).await,
+        RowFate::PutBack => lock.write(move |conn| queues::replicate::put_back(conn, &todo)).await.map(drop),
+        // A row that somebody changed meanwhile (a new class, W24; an undelete) stays and is looked at again.
+        RowFate::Remove => lock.write(move |conn| queues::replicate::finish(conn, &worked)).await.map(drop),
+        RowFate::Park => lock.write(move |conn| queues::replicate::park(conn, &todo)).await.map(drop),
+        RowFate::LookAgain => reschedule(ctx, lock, worked, 0).await,
+        RowFate::Retry => reschedule(ctx, lock, worked, todo.failcount).await,
     }
 }
 
-async fn reschedule(ctx: &JobContext, todo: &ReplicateTodo, failures: i64) -> StoreResult<()> {
-    let todo = *todo;
+async fn reschedule(ctx: &JobContext, lock: &LockGuard, worked: WorkedTodo, failures: i64) -> StoreResult<()> {
     let delay_secs = backoff::replication_delay_secs(failures, &mut ctx.chance.borrow_mut());
-    ctx.session.write(move |conn| queues::replicate::reschedule(conn, &todo, delay_secs)).await.map(drop)
-}
-
-/// A row that somebody changed meanwhile (a new class, W24) stays and is looked at again; that of a deleted file goes.
-async fn remove_row(ctx: &JobContext, todo: &ReplicateTodo, outcome: &ReplicateOutcome) -> StoreResult<()> {
-    let (todo, gone) = (*todo, *outcome == ReplicateOutcome::Gone);
-    ctx.session
-        .write(move |conn| match gone {
-            true => queues::replicate::finish_any(conn, todo.fid),
-            false => queues::replicate::finish(conn, &todo),
-        })
-        .await
-        .map(drop)
+    lock.write(move |conn| queues::replicate::reschedule(conn, &worked, delay_secs)).await.map(drop)
 }
 
 fn log_outcome(ctx: &JobContext, todo: &ReplicateTodo, outcome: &ReplicateOutcome, took: Duration) {

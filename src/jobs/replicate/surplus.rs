@@ -4,18 +4,17 @@
 
 use super::move_away::move_copy;
 use super::outcome::ReplicateOutcome;
-use super::remove_copy::{IfMissing, Removal, remove_copy};
+use super::remove_copy::{IfMissing, Removal};
 use super::replication::Replication;
 use super::whereabouts::Whereabouts;
 use crate::clock::Chance;
 use crate::ids::DevId;
 use crate::policy::{Question, ReplicationPolicy};
-use crate::store::{LockGuard, StoreResult};
+use crate::store::StoreResult;
 
 /// Removes the copy that the policy misses least, if the others are really there.
 pub(super) async fn remove_one(
     replication: &mut Replication<'_>,
-    lock: &LockGuard,
     whereabouts: &mut Whereabouts,
 ) -> StoreResult<ReplicateOutcome> {
     let removable = removable(replication, whereabouts);
@@ -27,28 +26,21 @@ pub(super) async fn remove_one(
     // What is no copy any more goes first: else a sound one might go instead.
     let surplus = |devids: &[DevId]| choose(replication, whereabouts, devids, ReplicationPolicy::choose_surplus);
     let Some(chosen) = surplus(&damaged).or_else(|| surplus(&removable)) else {
-        return move_one(replication, lock, whereabouts, &removable).await;
+        return move_one(replication, whereabouts, &removable).await;
     };
-    if !replication.is_safe_without(chosen, &seen, whereabouts) {
-        return Ok(ReplicateOutcome::SurplusKept(format!(
-            "of the copies beside that on device {chosen}, nodes show only those on {}",
-            devices(&seen.whole, chosen)
-        )));
-    }
-    let removal = remove_copy(replication.ctx, lock, replication.file, chosen, IfMissing::CountsAsDeleted).await?;
+    let removal = replication.remove_if_safe(chosen, &seen, IfMissing::CountsAsDeleted).await?;
     Ok(outcome(removal, chosen))
 }
 
 async fn move_one(
     replication: &mut Replication<'_>,
-    lock: &LockGuard,
     whereabouts: &mut Whereabouts,
     removable: &[DevId],
 ) -> StoreResult<ReplicateOutcome> {
     let Some(chosen) = choose(replication, whereabouts, removable, ReplicationPolicy::choose_move) else {
         return Ok(ReplicateOutcome::SurplusKept("the policy can spare no copy that may be removed".to_owned()));
     };
-    let removal = move_copy(replication, lock, whereabouts, chosen, &[], IfMissing::CountsAsDeleted).await?;
+    let removal = move_copy(replication, whereabouts, chosen, &[], IfMissing::CountsAsDeleted).await?;
     Ok(outcome(removal, chosen))
 }
 
@@ -78,10 +70,4 @@ fn choose(
     let ctx = replication.ctx;
     let question = whereabouts.question(&replication.cluster, replication.class, ctx.min_free_space_mb());
     choice(&replication.policy, &question, removable, &mut ctx.chance.borrow_mut())
-}
-
-fn devices(devids: &[DevId], without: DevId) -> String {
-    let names: Vec<_> =
-        devids.iter().filter(|&&devid| devid != without).map(|devid| format!("device {devid}")).collect();
-    if names.is_empty() { "no device".to_owned() } else { names.join(", ") }
 }

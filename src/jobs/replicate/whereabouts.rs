@@ -11,7 +11,7 @@ const BYTES_PER_MIB: i64 = 1 << 20;
 
 /// The devices of a file as the work goes on.
 pub(in crate::jobs) struct Whereabouts {
-    /// Every known copy.
+    /// Every recorded copy, also on devices that this tracker does not know yet.
     on: Vec<DevId>,
     /// Those that count for the policy: not dead.
     told: Vec<DevId>,
@@ -33,9 +33,9 @@ impl Whereabouts {
             .map(|device| device.device.devid)
             .collect();
         Self {
-            on: ids(|_| true),
             told: ids(|device| !device.device.is_dead()),
             sources: ids(|device| device.may_be_read()),
+            on: devids,
             failed_targets,
         }
     }
@@ -100,5 +100,22 @@ impl Whereabouts {
         self.on.push(devid);
         self.told.push(devid);
         self.sources.push(devid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::fixture::Fixture;
+
+    /// J61: a device that was made a moment ago is known to other trackers only; it is not as if there were no copy.
+    #[test]
+    fn copies_on_unknown_devices_are_waited_for() {
+        let world = Fixture::parse("h1[d1=X]").snapshot;
+        let obstacle =
+            |devids: &[i64]| Whereabouts::new(&world, devids.iter().copied().map(DevId).collect(), 10).obstacle();
+        assert_eq!(obstacle(&[]), Some(ReplicateOutcome::NoSource));
+        assert_eq!(obstacle(&[7]), Some(ReplicateOutcome::SourceDown));
+        assert_eq!(obstacle(&[1, 7]), None);
     }
 }

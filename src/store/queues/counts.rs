@@ -4,7 +4,7 @@
 use super::{PARKED, todo};
 use crate::store::connection::StoreConnection;
 use crate::store::error::StoreResult;
-use crate::store::schema::{file_to_delete2, file_to_queue, file_to_replicate};
+use crate::store::schema::{file_to_delete, file_to_delete_later, file_to_delete2, file_to_queue, file_to_replicate};
 use crate::store::types::{Int, NOW};
 use diesel::prelude::*;
 
@@ -26,6 +26,10 @@ pub struct AllCounts {
     pub delete: QueueCounts,
     pub fsck: QueueCounts,
     pub rebalance: QueueCounts,
+    /// `file_to_delete`, of older trackers.
+    pub old_delete: QueueCounts,
+    /// `file_to_delete_later`, of older trackers.
+    pub old_delete_later: QueueCounts,
 }
 
 /// Counts the rows of a table, of one kind if `$of` says which.
@@ -50,5 +54,22 @@ pub fn all(conn: &mut StoreConnection) -> StoreResult<AllCounts> {
         delete: count!(conn, file_to_delete2),
         fsck: count!(conn, file_to_queue, file_to_queue::kind.eq(Int(todo::FSCK))),
         rebalance: count!(conn, file_to_queue, file_to_queue::kind.eq(Int(todo::REBALANCE))),
+        old_delete: old_delete(conn)?,
+        old_delete_later: old_delete_later(conn)?,
+    })
+}
+
+fn old_delete(conn: &mut StoreConnection) -> StoreResult<QueueCounts> {
+    let due = each!(conn, c => file_to_delete::table.count().get_result(c))?;
+    Ok(QueueCounts { due, ..QueueCounts::default() })
+}
+
+fn old_delete_later(conn: &mut StoreConnection) -> StoreResult<QueueCounts> {
+    let due = file_to_delete_later::table.filter(file_to_delete_later::delafter.lt(NOW)).count();
+    let later = file_to_delete_later::table.filter(file_to_delete_later::delafter.ge(NOW)).count();
+    Ok(QueueCounts {
+        due: each!(&mut *conn, c => due.get_result(c))?,
+        deferred: each!(conn, c => later.get_result(c))?,
+        parked: 0,
     })
 }

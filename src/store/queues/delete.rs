@@ -1,7 +1,7 @@
 //! Queue `file_to_delete2`: fids whose copies are to be removed from the devices. Nothing here looks at `file`: whoever
 //! works on a row must see that the fid is no file (D3).
 
-use super::{CLAIM_SECS, claim, reschedule_in};
+use super::{CLAIM_SECS, claim, one_failure_more};
 use crate::ids::Fid;
 use crate::store::connection::StoreConnection;
 use crate::store::error::StoreResult;
@@ -62,7 +62,17 @@ pub fn release(conn: &mut StoreConnection, todo: &DeleteTodo) -> StoreResult<boo
 
 /// Counts a failure and comes back in so many seconds; false if there is no row.
 pub fn reschedule_in(conn: &mut StoreConnection, fid: Fid, secs: i64) -> StoreResult<bool> {
-    Ok(reschedule_in!(conn, file_to_delete2, fid, secs) > 0)
+    let row = file_to_delete2::table.filter(file_to_delete2::fid.eq(fid));
+    let changes =
+        (file_to_delete2::nexttry.eq(NowPlus(secs)), file_to_delete2::failcount.eq(one_failure_more!(file_to_delete2)));
+    Ok(each!(conn, c => diesel::update(row).set(changes).execute(c))? > 0)
+}
+
+/// Comes back in so many seconds, without a failure; false if there is no row.
+pub fn put_off(conn: &mut StoreConnection, fid: Fid, secs: i64) -> StoreResult<bool> {
+    let row = file_to_delete2::table.filter(file_to_delete2::fid.eq(fid));
+    let later = file_to_delete2::nexttry.eq(NowPlus(secs));
+    Ok(each!(conn, c => diesel::update(row).set(later).execute(c))? > 0)
 }
 
 /// The row of a fid.

@@ -77,19 +77,14 @@ macro_rules! claim {
 
 pub(in crate::store) use claim;
 
-/// Moves a row to `now + secs` and counts the failure; how many rows there were.
-macro_rules! reschedule_in {
-    ($conn:expr, $table:ident, $fid:expr, $secs:expr) => {{
-        use $crate::store::types::{Int, NowPlus, plus};
-        let counted = diesel::dsl::case_when(
-            $table::failcount.lt(Int($crate::store::queues::FAILCOUNT_MAX)),
-            plus($table::failcount, Int(1)),
-        )
-        .otherwise(Int($crate::store::queues::FAILCOUNT_MAX));
-        let row = $table::table.filter($table::fid.eq($fid));
-        let changes = ($table::nexttry.eq(NowPlus($secs)), $table::failcount.eq(counted));
-        each!($conn, c => diesel::update(row).set(changes).execute(c))?
+/// What `failcount` becomes with one failure more.
+macro_rules! one_failure_more {
+    ($table:ident) => {{
+        use $crate::store::queues::FAILCOUNT_MAX;
+        use $crate::store::types::{Int, plus};
+        diesel::dsl::case_when($table::failcount.lt(Int(FAILCOUNT_MAX)), plus($table::failcount, Int(1)))
+            .otherwise(Int(FAILCOUNT_MAX))
     }};
 }
 
-pub(in crate::store) use reschedule_in;
+pub(in crate::store) use one_failure_more;

@@ -1,12 +1,12 @@
 //! Queue `file_to_replicate`: files that may have too few copies, or copies in the wrong places.
 
-use super::{CLAIM_SECS, PARKED, claim, reschedule_in};
-use crate::ids::{DevId, Fid};
+use super::{CLAIM_SECS, PARKED, claim, one_failure_more};
+use crate::ids::{ClassId, DevId, Fid};
 use crate::store::connection::StoreConnection;
 use crate::store::error::StoreResult;
 use crate::store::schema::{file, file_to_replicate};
 use crate::store::types::{AnyInt, Int, NOW, NowPlus};
-use diesel::dsl::case_when;
+use diesel::dsl::{case_when, exists, not};
 use diesel::prelude::*;
 use std::collections::HashMap;
 
@@ -20,6 +20,17 @@ pub struct ReplicateTodo {
     /// Where the copies are to come from, if somebody said.
     pub fromdevid: Option<DevId>,
     pub flags: i64,
+}
+
+/// A claimed row at the end of the work, and what the work went by.
+///
+/// Claims are told apart by the second in which they were made. Of two in the same second, the later one may have found
+/// the file locked and have left it to the earlier, which knows nothing of the change that the later one came for (W24).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkedTodo {
+    pub todo: ReplicateTodo,
+    /// The class that the file had when the work began; `None` if there was no file.
+    pub classid: Option<ClassId>,
 }
 
 /// A row as it stands.
@@ -98,20 +109,59 @@ pub(in crate::store) fn claim(conn: &mut StoreConnection, limit: i64) -> StoreRe
     Ok(rows)
 }
 
-/// Deletes the row if it is as it was claimed; false if somebody has touched it since, who wants the file looked at
-/// again.
-pub fn finish(conn: &mut StoreConnection, todo: &ReplicateTodo) -> StoreResult<bool> {
-    let row = file_to_replicate::table
-        .filter(file_to_replicate::fid.eq(todo.fid))
-        .filter(file_to_replicate::nexttry.eq(Int(todo.nexttry)))
-        .filter(file_to_replicate::failcount.eq(Int(todo.failcount)));
-    Ok(each!(conn, c => diesel::delete(row).execute(c))? > 0)
+/// The row as it was claimed.
+macro_rules! claimed {
+    ($todo:expr) => {
+        file_to_replicate::table
+            .filter(file_to_replicate::fid.eq($todo.fid))
+            .filter(file_to_replicate::nexttry.eq(Int($todo.nexttry)))
+            .filter(file_to_replicate::failcount.eq(Int($todo.failcount)))
+    };
 }
 
-/// Deletes the row of a file whatever its state.
-pub fn finish_any(conn: &mut StoreConnection, fid: Fid) -> StoreResult<bool> {
-    let row = file_to_replicate::table.filter(file_to_replicate::fid.eq(fid));
-    Ok(each!(conn, c => diesel::delete(row).execute(c))? > 0)
+/// Runs one body on the row as it was claimed, if the file is still what the work went by.
+macro_rules! on_worked {
+    ($worked:expr, $row:ident => $body:expr) => {{
+        let WorkedTodo { todo, classid } = $worked;
+        let files = file::table.filter(file::fid.eq(todo.fid)).select(file::fid);
+        match classid {
+            Some(classid) => {
+                let $row = claimed!(todo).filter(exists(files.filter(file::classid.eq(*classid))));
+                $body
+            }
+            None => {
+                let $row = claimed!(todo).filter(not(exists(files)));
+                $body
+            }
+        }
+    }};
+}
+
+/// Deletes the row if it is as it was claimed, and the file of the class that the work went by. False if not: the row,
+/// if there is one, is due then, because somebody wants the file looked at again.
+pub fn finish(conn: &mut StoreConnection, worked: &WorkedTodo) -> StoreResult<bool> {
+    let finished = on_worked!(worked, row => each!(&mut *conn, c => diesel::delete(row).execute(c))?) > 0;
+    if !finished {
+        make_due(conn, worked.todo.fid)?;
+    }
+    Ok(finished)
+}
+
+/// Makes a row due that waits for a later time, be it for a claim to run out. A parked one stays.
+fn make_due(conn: &mut StoreConnection, fid: Fid) -> StoreResult<()> {
+    let row = file_to_replicate::table
+        .filter(file_to_replicate::fid.eq(fid))
+        .filter(file_to_replicate::nexttry.gt(NOW))
+        .filter(file_to_replicate::nexttry.lt(Int(PARKED)));
+    each!(conn, c => diesel::update(row).set(file_to_replicate::nexttry.eq(NOW)).execute(c))?;
+    Ok(())
+}
+
+/// Leaves a claimed row to whoever has the file locked. It comes back a second before its claim runs out: an earlier
+/// claim of the same second does not take it for its own, so that what this one came for is not forgotten.
+pub fn leave(conn: &mut StoreConnection, todo: &ReplicateTodo) -> StoreResult<bool> {
+    let sooner = file_to_replicate::nexttry.eq(Int(todo.nexttry - 1));
+    Ok(each!(conn, c => diesel::update(claimed!(todo)).set(sooner).execute(c))? > 0)
 }
 
 /// Gives back a claimed row that nobody began with: it is due again. One that somebody has touched since stays as it is.
@@ -130,24 +180,27 @@ pub fn put_back(conn: &mut StoreConnection, todo: &ReplicateTodo) -> StoreResult
     Ok(each!(conn, c => diesel::update(row).set(file_to_replicate::nexttry.eq(NowPlus(1))).execute(c))? > 0)
 }
 
-/// Counts a failure and comes back in so many seconds, unless somebody has touched the row since it was claimed, who
-/// wants the file looked at again.
-pub fn reschedule(conn: &mut StoreConnection, todo: &ReplicateTodo, secs: i64) -> StoreResult<bool> {
-    let is_unchanged = |row: ReplicateRow| row.nexttry == todo.nexttry && row.failcount == todo.failcount;
-    Ok(find(conn, todo.fid)?.is_some_and(is_unchanged) && reschedule_in(conn, todo.fid, secs)?)
+/// Counts a failure and comes back in so many seconds, if the row is as it was claimed, and the file of the class that the
+/// work went by. False if not: the row, if there is one, is due then, because somebody wants the file looked at again.
+pub fn reschedule(conn: &mut StoreConnection, worked: &WorkedTodo, secs: i64) -> StoreResult<bool> {
+    let changes = (
+        file_to_replicate::nexttry.eq(NowPlus(secs)),
+        file_to_replicate::failcount.eq(one_failure_more!(file_to_replicate)),
+    );
+    let put_off = on_worked!(worked, row => each!(&mut *conn, c => diesel::update(row).set(changes).execute(c))?) > 0;
+    if !put_off {
+        make_due(conn, worked.todo.fid)?;
+    }
+    Ok(put_off)
 }
 
-/// Counts a failure and comes back in so many seconds; false if there is no row.
-pub fn reschedule_in(conn: &mut StoreConnection, fid: Fid, secs: i64) -> StoreResult<bool> {
-    Ok(reschedule_in!(conn, file_to_replicate, fid, secs) > 0)
-}
-
-/// Counts a failure and leaves a row to a person (J61); false if there is no row.
-pub fn park(conn: &mut StoreConnection, fid: Fid) -> StoreResult<bool> {
-    reschedule_in(conn, fid, 0)?;
-    let row = file_to_replicate::table.filter(file_to_replicate::fid.eq(fid));
-    let parked = file_to_replicate::nexttry.eq(Int(PARKED));
-    Ok(each!(conn, c => diesel::update(row).set(parked).execute(c))? > 0)
+/// Counts a failure and leaves a row to a person (J61), if it is as it was claimed.
+pub fn park(conn: &mut StoreConnection, todo: &ReplicateTodo) -> StoreResult<bool> {
+    let changes = (
+        file_to_replicate::nexttry.eq(Int(PARKED)),
+        file_to_replicate::failcount.eq(one_failure_more!(file_to_replicate)),
+    );
+    Ok(each!(conn, c => diesel::update(claimed!(todo)).set(changes).execute(c))? > 0)
 }
 
 /// The row of a file.
@@ -191,11 +244,12 @@ pub fn count_at_risk(conn: &mut StoreConnection, limit: i64) -> StoreResult<i64>
     Ok(i64::try_from(fids.len()).unwrap_or(limit))
 }
 
-/// How many rows wait for a later time, the parked ones not counted.
-pub fn deferred_count(conn: &mut StoreConnection) -> StoreResult<i64> {
+/// How many rows that were never tried wait for a later time (or are claimed), the parked ones not counted.
+pub fn untried_deferred_count(conn: &mut StoreConnection) -> StoreResult<i64> {
     let query = file_to_replicate::table
         .filter(file_to_replicate::nexttry.ne(Int(0)))
         .filter(file_to_replicate::nexttry.lt(Int(PARKED)))
+        .filter(file_to_replicate::failcount.eq(Int(0)))
         .count();
     Ok(each!(conn, c => query.get_result(c))?)
 }

@@ -1,11 +1,11 @@
 //! Queue `file_to_queue`: what fsck and rebalance have to look at. One fid may be in it once for each kind.
 
-use super::{CLAIM_SECS, claim};
+use super::{CLAIM_SECS, FAILCOUNT_MAX, claim};
 use crate::ids::{DevId, Fid};
 use crate::store::connection::StoreConnection;
 use crate::store::error::StoreResult;
 use crate::store::schema::file_to_queue;
-use crate::store::types::{Int, NOW, NowPlus};
+use crate::store::types::{Int, NOW, NowPlus, plus};
 use diesel::prelude::*;
 use std::collections::BTreeMap;
 
@@ -61,24 +61,47 @@ pub(in crate::store) fn claim_rebalance(conn: &mut StoreConnection, limit: i64) 
     Ok(claim!(conn, file_to_queue, columns, RebalanceTodo, limit, file_to_queue::kind.eq(Int(REBALANCE))))
 }
 
-/// Deletes the rows of these fids and this kind; how many there were.
-pub fn finish(conn: &mut StoreConnection, fids: &[Fid], kind: i64) -> StoreResult<usize> {
-    let rows = file_to_queue::table.filter(file_to_queue::fid.eq_any(fids)).filter(file_to_queue::kind.eq(Int(kind)));
-    Ok(each!(conn, c => diesel::delete(rows).execute(c))?)
+/// Deletes the row of a move if it is as it was claimed; false if not. What is queued since, for this source or another,
+/// stays.
+pub fn finish_move(conn: &mut StoreConnection, todo: &RebalanceTodo) -> StoreResult<bool> {
+    let row = file_to_queue::table
+        .filter(file_to_queue::fid.eq(todo.fid))
+        .filter(file_to_queue::kind.eq(Int(REBALANCE)))
+        .filter(file_to_queue::nexttry.eq(Int(todo.nexttry)));
+    let deleted = match todo.devid {
+        Some(devid) => each!(conn, c => diesel::delete(row.filter(file_to_queue::devid.eq(devid))).execute(c))?,
+        None => each!(conn, c => diesel::delete(row.filter(file_to_queue::devid.is_null())).execute(c))?,
+    };
+    Ok(deleted > 0)
+}
+
+/// The rows of these claims of fsck that nobody has touched since.
+macro_rules! as_claimed {
+    ($todos:expr) => {{
+        let fids: Vec<Fid> = $todos.iter().map(|todo| todo.fid).collect();
+        let mut claims: Vec<i64> = $todos.iter().map(|todo| todo.nexttry).collect();
+        claims.sort_unstable();
+        claims.dedup();
+        file_to_queue::table
+            .filter(file_to_queue::fid.eq_any(fids))
+            .filter(file_to_queue::kind.eq(Int(FSCK)))
+            .filter(file_to_queue::nexttry.eq_any(claims.into_iter().map(Int)))
+    }};
 }
 
 /// Deletes rows of fsck that are as they were claimed; how many there were. One that somebody wants looked at again
 /// meanwhile stays.
 pub fn finish_fsck(conn: &mut StoreConnection, todos: &[FsckTodo]) -> StoreResult<usize> {
-    let fids: Vec<Fid> = todos.iter().map(|todo| todo.fid).collect();
-    let mut claims: Vec<i64> = todos.iter().map(|todo| todo.nexttry).collect();
-    claims.sort_unstable();
-    claims.dedup();
-    let rows = file_to_queue::table
-        .filter(file_to_queue::fid.eq_any(fids))
-        .filter(file_to_queue::kind.eq(Int(FSCK)))
-        .filter(file_to_queue::nexttry.eq_any(claims.into_iter().map(Int)));
+    let rows = as_claimed!(todos);
     Ok(each!(conn, c => diesel::delete(rows).execute(c))?)
+}
+
+/// Counts a failure of rows of fsck that are as they were claimed; they come up again when their claim runs out.
+pub fn count_stall(conn: &mut StoreConnection, todos: &[FsckTodo]) -> StoreResult<()> {
+    let rows = as_claimed!(todos).filter(file_to_queue::failcount.lt(Int(FAILCOUNT_MAX)));
+    let counted = file_to_queue::failcount.eq(plus(file_to_queue::failcount, Int(1)));
+    each!(conn, c => diesel::update(rows).set(counted).execute(c))?;
+    Ok(())
 }
 
 /// Gives back a claimed row that nobody began with: it is due again. One that somebody has touched since stays as it is.
@@ -94,6 +117,13 @@ pub fn release(conn: &mut StoreConnection, fid: Fid, kind: i64, claimed_nexttry:
 pub fn count(conn: &mut StoreConnection, kind: i64) -> StoreResult<i64> {
     let rows = file_to_queue::table.filter(file_to_queue::kind.eq(Int(kind))).count();
     Ok(each!(conn, c => rows.get_result(c))?)
+}
+
+/// How many rows of a kind have never failed, the claimed ones included.
+pub fn count_untried(conn: &mut StoreConnection, kind: i64) -> StoreResult<i64> {
+    let rows =
+        file_to_queue::table.filter(file_to_queue::kind.eq(Int(kind))).filter(file_to_queue::failcount.eq(Int(0)));
+    Ok(each!(conn, c => rows.count().get_result(c))?)
 }
 
 /// Puts a fid into the queue, due at once; a row that is there already becomes due at once.

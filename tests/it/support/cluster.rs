@@ -22,7 +22,12 @@ impl Tracker {
 
     /// Starts with further `--set` settings.
     pub fn start_with(database: &Database, settings: &[&str]) -> Self {
-        let mut args = vec!["tracker", "--db", &database.url, "--listen", "127.0.0.1:0"];
+        Self::start_at(&database.url, settings)
+    }
+
+    /// Starts on the database of this URL.
+    pub fn start_at(database_url: &str, settings: &[&str]) -> Self {
+        let mut args = vec!["tracker", "--db", database_url, "--listen", "127.0.0.1:0"];
         for setting in settings {
             args.extend(["--set", setting]);
         }

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod database;
+pub mod database_proxy;
 pub mod fake_node;
 pub mod memcached;
 pub mod nginx;

@@ -107,11 +107,14 @@ fn destinations(query: &Query<'_>) -> Result<Vec<DevId>, CommandError> {
 }
 
 fn register_error(query: &Query<'_>, error: &StoreError) -> CommandError {
-    if matches!(error, StoreError::Duplicate) {
-        return ErrorCode::FidInUse.into();
+    match error {
+        StoreError::Duplicate => ErrorCode::FidInUse.into(),
+        StoreError::Unavailable(_) => error.clone().into(),
+        _ => {
+            slog::error!(query.ctx.log, "could not register an upload"; "error" => %error);
+            ErrorCode::Db.into()
+        }
     }
-    slog::error!(query.ctx.log, "could not register an upload"; "error" => %error);
-    ErrorCode::Db.into()
 }
 
 /// Asks all destinations at the same time; what comes of it does not influence the reply.

@@ -7,7 +7,7 @@ use crate::jobs::query::spec::{CommandSpec, DOMAIN, Group, KEY, Origin, pair};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::tempfiles::NewTempfile;
-use crate::store::{StoreError, file_on, files, tempfiles};
+use crate::store::{StoreError, file_on, files, queues, tempfiles};
 
 pub const SPEC: CommandSpec = CommandSpec {
     name: "edit_file",
@@ -49,6 +49,7 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
         .ok_or(ErrorCode::NoDevices)?;
     let (old_fid, classid, devid) = (file.fid, file.classid, device.device.devid);
     let new = NewTempfile { fid: None, dmid, dkey: key.to_owned(), classid, devids: vec![devid] };
+    let recount = !query.cluster.server_flag("skip_devcount");
     let change = query.ctx.path_change(dmid, &[key, file.dkey.as_ref()]);
     let moved = query
         .ctx
@@ -56,6 +57,11 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
         .write(move |conn| {
             let new_fid = tempfiles::register(conn, &new)?;
             file_on::remove(conn, old_fid, devid)?;
+            if recount {
+                file_on::recount(conn, old_fid)?;
+            }
+            // What is left may be too little, or be counted on by a worker that has the file right now.
+            queues::replicate::enqueue(conn, old_fid, 1)?;
             file_on::add(conn, new_fid, devid)?;
             Ok(new_fid)
         })

@@ -4,7 +4,7 @@ use crate::jobs::query::Query;
 use crate::jobs::query::error::{CommandError, CommandResult};
 use crate::jobs::query::spec::{CommandSpec, Group, Origin, text};
 use crate::jobs::rebalance::policy::RebalancePolicy;
-use crate::jobs::rebalance::{InvalidSetting, field};
+use crate::jobs::rebalance::{InvalidSetting, field, give_back_abandoned};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::{StoreConnection, StoreResult, server_settings};
@@ -40,7 +40,7 @@ begun, for `global` of those that all sources use at the start |
 };
 
 enum Outcome {
-    Stored,
+    Stored { is_status_changed: bool },
     Runs,
     Invalid(InvalidSetting),
 }
@@ -48,7 +48,12 @@ enum Outcome {
 pub async fn handle(query: &Query<'_>) -> CommandResult {
     let policy = query.args.get("policy").map(|policy| policy.to_str_lossy().into_owned());
     match query.ctx.session.write(move |conn| set(conn, policy.as_deref())).await? {
-        Outcome::Stored => Ok(Pairs::new()),
+        Outcome::Stored { is_status_changed } => {
+            if is_status_changed {
+                query.refresh().await;
+            }
+            Ok(Pairs::new())
+        }
         Outcome::Runs => {
             let text = "cannot change rebalance policy while rebalance is running";
             Err(CommandError::with_text(ErrorCode::NoSetRebal, text))
@@ -65,6 +70,7 @@ fn set(conn: &mut StoreConnection, policy: Option<&str>) -> StoreResult<Outcome>
     if let Err(invalid) = policy.unwrap_or_default().parse::<RebalancePolicy>() {
         return Ok(Outcome::Invalid(invalid));
     }
+    let is_status_changed = give_back_abandoned(conn)?;
     server_settings::set_all(conn, &[(field::POLICY, policy), (field::STATE, None), (field::PROBLEM, None)])?;
-    Ok(Outcome::Stored)
+    Ok(Outcome::Stored { is_status_changed })
 }

@@ -9,7 +9,7 @@ use crate::jobs::query::Query;
 use crate::jobs::query::error::{CommandError, CommandResult};
 use crate::jobs::query::spec::{CommandSpec, Group, Origin, pair};
 use crate::jobs::rebalance::state::RebalanceState;
-use crate::jobs::rebalance::{InvalidSetting, field, selection};
+use crate::jobs::rebalance::{InvalidSetting, field, give_back_abandoned, selection};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::{StoreConnection, StoreResult, server_settings};
@@ -73,7 +73,7 @@ fn start(conn: &mut StoreConnection, cluster: &ClusterSnapshot, hostname: &str) 
             let Some(policy) = server_settings::get_true(conn, field::POLICY)? else { return Ok(Outcome::NoPolicy) };
             match policy.parse() {
                 Ok(policy) => {
-                    server_settings::set(conn, field::DRAINED, None)?;
+                    give_back_abandoned(conn)?;
                     RebalanceState::begin(selection::sources(&policy, cluster), unix_now_secs()).to_string()
                 }
                 Err(invalid) => return Ok(Outcome::Invalid(invalid)),

@@ -30,9 +30,19 @@ pub const SPEC: CommandSpec = CommandSpec {
         pair("host", "The tracker that takes them, empty if none does."),
         pair("waiting", "Moves in the queue, also when the run has ended."),
         pair("percent_queued", "Estimate of how much of the run is in the queue or past it, 0 to 100."),
-        pair("files_per_sec", "Moves that were tried, per second since the run began, pauses included."),
-        pair("eta_secs", "Estimate of the seconds until the last move; missing while it cannot be told."),
-        pair("problem", "Why the run ended before it was done, or what it waits for; missing if neither is so."),
+        pair(
+            "files_per_sec",
+            "Moves that were tried, per second since the run began, pauses included; missing if it was stopped.",
+        ),
+        pair(
+            "eta_secs",
+            "Estimate of the seconds until the last move; missing while it cannot be told, or if it was stopped.",
+        ),
+        pair(
+            "problem",
+            "Why the run ended before it was done, what it waits for, or which sources a limit in percent cannot count; \
+             missing if nothing is so.",
+        ),
     ],
     errors: &[ErrorCode::NoRebalState],
     notes: "2.73 answers `state` only. The estimates take it that files lie on a source evenly by their numbers, and that \
@@ -67,9 +77,12 @@ fn push_progress(pairs: &mut Pairs, settings: &BTreeMap<String, String>, waiting
     let policy: Result<RebalancePolicy, _> = text(field::POLICY).parse();
     let state: Result<RebalanceState, _> = text(field::STATE).parse();
     let (Ok(policy), Ok(state)) = (policy, state) else { return };
-    let progress = progress::estimate(&policy, &state, waiting, max_fid, unix_now_secs());
+    let is_running = server_settings::says(settings, field::HOST);
+    let progress = progress::estimate(&policy, &state, is_running, waiting, max_fid, unix_now_secs());
     pairs.push_display("percent_queued", format_args!("{:.1}", progress.percent_queued));
-    pairs.push_display("files_per_sec", format_args!("{:.1}", progress.files_per_sec));
+    if let Some(files_per_sec) = progress.files_per_sec {
+        pairs.push_display("files_per_sec", format_args!("{files_per_sec:.1}"));
+    }
     if let Some(eta_secs) = progress.eta_secs {
         pairs.push_display("eta_secs", eta_secs);
     }
