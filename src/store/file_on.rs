@@ -88,23 +88,31 @@ macro_rules! page {
 /// SQLite knows of no statistics and would sort all files of the device for each page; a sum is no column of an index, so
 /// it goes through the files by number instead.
 pub fn of_device(conn: &mut StoreConnection, devid: DevId, page: Page, limit: i64) -> StoreResult<Vec<DeviceFile>> {
-    let (here, beside_index) = (file_on::devid.eq(devid), plus(file_on::devid, Int(0)).eq(devid));
+    let beside_index = plus(file_on::devid, Int(0)).eq(devid);
     Ok(match page {
         Page::Above(fid) => match conn {
             StoreConnection::Sqlite(c) => page!(beside_index, file_on::fid.gt(fid), file_on::fid, limit).load(c)?,
             #[cfg(feature = "mysql")]
-            StoreConnection::Mysql(c) => page!(here, file_on::fid.gt(fid), file_on::fid, limit).load(c)?,
+            StoreConnection::Mysql(c) => {
+                page!(file_on::devid.eq(devid), file_on::fid.gt(fid), file_on::fid, limit).load(c)?
+            }
             #[cfg(feature = "postgres")]
-            StoreConnection::Postgres(c) => page!(here, file_on::fid.gt(fid), file_on::fid, limit).load(c)?,
+            StoreConnection::Postgres(c) => {
+                page!(file_on::devid.eq(devid), file_on::fid.gt(fid), file_on::fid, limit).load(c)?
+            }
         },
         Page::Below(fid) => match conn {
             StoreConnection::Sqlite(c) => {
                 page!(beside_index, file_on::fid.lt(fid), file_on::fid.desc(), limit).load(c)?
             }
             #[cfg(feature = "mysql")]
-            StoreConnection::Mysql(c) => page!(here, file_on::fid.lt(fid), file_on::fid.desc(), limit).load(c)?,
+            StoreConnection::Mysql(c) => {
+                page!(file_on::devid.eq(devid), file_on::fid.lt(fid), file_on::fid.desc(), limit).load(c)?
+            }
             #[cfg(feature = "postgres")]
-            StoreConnection::Postgres(c) => page!(here, file_on::fid.lt(fid), file_on::fid.desc(), limit).load(c)?,
+            StoreConnection::Postgres(c) => {
+                page!(file_on::devid.eq(devid), file_on::fid.lt(fid), file_on::fid.desc(), limit).load(c)?
+            }
         },
     })
 }

@@ -2,6 +2,7 @@
 
 use super::connection::StoreConnection;
 use super::error::{StoreError, StoreResult};
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 use super::files::pattern_key;
 use super::queues::todo::FSCK;
 use super::schema::{file, file_on, file_to_queue};
@@ -61,7 +62,11 @@ macro_rules! files_between {
 
 /// A key prefix in the form of one kind of database.
 enum Prefix {
-    Range { from: Key, below: Option<Key> },
+    Range {
+        from: Key,
+        below: Option<Key>,
+    },
+    #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), expect(dead_code))]
     Like(KeyLike),
 }
 

@@ -54,6 +54,7 @@ enum Run<T> {
 
 impl Session {
     pub(super) fn open(shared: Arc<StoreShared>) -> StoreResult<Self> {
+        shared.check_open()?;
         let conn = match shared.location.backend() {
             Backend::Sqlite => Some(shared.connect()?),
             // A worker that starts while the server is away works when it is back.

@@ -45,9 +45,7 @@ impl StoreShared {
     /// A new connection for reading, or for everything on a database server. A server that is known to be away is not
     /// tried.
     pub(super) fn connect(self: &Arc<Self>) -> StoreResult<StoreConnection> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(writer::closed());
-        }
+        self.check_open()?;
         self.health.check()?;
         self.try_twice().inspect_err(|error| {
             let is_away = matches!(error, StoreError::Unavailable(_)) && self.location.backend() != Backend::Sqlite;
@@ -56,6 +54,10 @@ impl StoreShared {
                 self.begin_probing();
             }
         })
+    }
+
+    pub(super) fn check_open(&self) -> StoreResult<()> {
+        if self.closed.load(Ordering::Acquire) { Err(writer::closed()) } else { Ok(()) }
     }
 
     /// One refusal may be an accident; who waited in vain once does not wait again.
