@@ -1050,6 +1050,11 @@ async fn c77_enqueue_deletion(f: &Fixture) {
     f.has("file_to_delete2 WHERE fid = 31 AND nexttry = 123 AND failcount = 4");
     assert!(f.done(|conn| queues::delete::finish(conn, Fid(31))).await);
     assert!(!f.done(|conn| queues::delete::finish(conn, Fid(31))).await);
+    f.write(|conn| queues::delete::enqueue(conn, Fid(31), 0)).await.expect("enqueued");
+    assert!(f.done(|conn| file_on::add(conn, Fid(31), DevId(1))).await);
+    assert!(!f.done(|conn| queues::delete::finish_without_copies(conn, Fid(31))).await, "there is a copy to delete");
+    assert_eq!(f.write(|conn| file_on::remove(conn, Fid(31), DevId(1))).await, Ok(1));
+    assert!(f.done(|conn| queues::delete::finish_without_copies(conn, Fid(31))).await);
 }
 
 /// J102: due rows of the old queues move to the new one, where a row that is there stays.

@@ -281,4 +281,5 @@ diesel::allow_tables_to_appear_in_same_query!(
 diesel::allow_tables_to_appear_in_same_query!(file, file_to_replicate);
 diesel::allow_tables_to_appear_in_same_query!(file, file_to_queue);
 diesel::allow_tables_to_appear_in_same_query!(mogilefs_deleted_file, file_to_delete2);
+diesel::allow_tables_to_appear_in_same_query!(file_on, file_to_delete2);
 diesel::allow_tables_to_appear_in_same_query!(file, file_on, tempfile, domain, class, checksum);

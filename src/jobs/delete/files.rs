@@ -135,7 +135,7 @@ async fn finish(ctx: &JobContext, lock: &LockGuard, fid: Fid, settled: Vec<DevId
             }
             checksums::delete(conn, fid)?;
             deleted_files::forget(conn, fid)?;
-            queues::delete::finish(conn, fid)?;
+            queues::delete::finish_without_copies(conn, fid)?;
             release.run(conn)
         })
         .await?;

@@ -5,8 +5,9 @@ use super::{CLAIM_SECS, claim, one_failure_more};
 use crate::ids::Fid;
 use crate::store::connection::StoreConnection;
 use crate::store::error::StoreResult;
-use crate::store::schema::file_to_delete2;
+use crate::store::schema::{file_on, file_to_delete2};
 use crate::store::types::{Int, NowPlus};
+use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 
 /// A row: claimed (`nexttry` is when it comes up again), or as it stands.
@@ -49,6 +50,14 @@ pub(in crate::store) fn claim(conn: &mut StoreConnection, limit: i64) -> StoreRe
 /// Deletes the row: nothing is left to do. False if there was none.
 pub fn finish(conn: &mut StoreConnection, fid: Fid) -> StoreResult<bool> {
     let row = file_to_delete2::table.filter(file_to_delete2::fid.eq(fid));
+    Ok(each!(conn, c => diesel::delete(row).execute(c))? > 0)
+}
+
+/// Deletes the row of a fid of which no copy is recorded any more. One that got a copy meanwhile (of a worker that had lost
+/// its lock) keeps its row, and comes up again. False if the row is still there.
+pub fn finish_without_copies(conn: &mut StoreConnection, fid: Fid) -> StoreResult<bool> {
+    let copies = file_on::table.filter(file_on::fid.eq(fid));
+    let row = file_to_delete2::table.filter(file_to_delete2::fid.eq(fid)).filter(not(exists(copies)));
     Ok(each!(conn, c => diesel::delete(row).execute(c))? > 0)
 }
 
