@@ -1354,6 +1354,19 @@ async fn c83_c85_classes(f: &Fixture) {
     assert_eq!(delete(2).await, DeleteOutcome::HasFiles);
     assert_eq!(delete(1).await, DeleteOutcome::Deleted);
     assert_eq!(delete(1).await, DeleteOutcome::Missing);
+
+    // D18: a number that something still names is not given out again.
+    f.sql(
+        "INSERT INTO tempfile (fid, createtime, classid, dmid, dkey) VALUES (9, 1, 7, 1, 'open'), (10, 1, 20, 2, 'open')",
+    )
+    .await;
+    assert_eq!(create("late", fields(2)).await, Ok(ClassId(8)));
+    f.sql(
+        "INSERT INTO mogilefs_deleted_file (fid, dmid, dkey, length, classid, devcount, deleted_at, due_at) \
+         VALUES (11, 1, 'gone', 1, 12, 1, 1, 2)",
+    )
+    .await;
+    assert_eq!(create("later", fields(2)).await, Ok(ClassId(13)));
 }
 
 async fn c84_delete_domain(f: &Fixture) {

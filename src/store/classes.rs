@@ -2,8 +2,9 @@
 
 use super::DeleteOutcome;
 use super::connection::StoreConnection;
+use super::deleted_files;
 use super::error::{StoreError, StoreResult};
-use super::schema::{class, file};
+use super::schema::{class, file, tempfile};
 use super::types::Int;
 use crate::ids::{ClassId, Dmid};
 use bstr::{BStr, BString};
@@ -74,10 +75,20 @@ pub fn create(conn: &mut StoreConnection, dmid: Dmid, classname: &BStr, fields: 
     }
 }
 
+/// Above the classes of the domain, and above what uploads and deleted files still name (D18): they would find themselves in
+/// a class that they were never meant for.
 fn next_classid(conn: &mut StoreConnection, dmid: Dmid) -> StoreResult<ClassId> {
-    let query = class::table.filter(class::dmid.eq(dmid)).select(class::classid).order(class::classid.desc()).limit(1);
-    let highest: Option<ClassId> = each!(conn, c => query.first(c).optional())?;
-    Ok(ClassId(highest.unwrap_or_default().0 + 1))
+    let classes =
+        class::table.filter(class::dmid.eq(dmid)).select(class::classid).order(class::classid.desc()).limit(1);
+    let uploads = tempfile::table.filter(tempfile::dmid.eq(dmid)).select(tempfile::classid);
+    let uploads = uploads.order(tempfile::classid.desc()).limit(1);
+    let highest: [Option<ClassId>; 2] = each!(&mut *conn, c => [
+        classes.first(c).optional()?,
+        uploads.first(c).optional()?,
+    ]);
+    let deleted = deleted_files::highest_classid(conn, dmid)?;
+    let highest = highest.into_iter().flatten().chain(deleted).max().unwrap_or_default();
+    Ok(ClassId(highest.0 + 1))
 }
 
 /// Columns to change; `None` leaves one as it is.

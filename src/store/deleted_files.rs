@@ -85,6 +85,16 @@ pub fn forget(conn: &mut StoreConnection, fid: Fid) -> StoreResult<()> {
     Ok(())
 }
 
+/// The highest number of a class of this domain that a deleted file names.
+pub(super) fn highest_classid(conn: &mut StoreConnection, dmid: Dmid) -> StoreResult<Option<ClassId>> {
+    if !is_set_up(conn)? {
+        return Ok(None);
+    }
+    let classes = deleted::table.filter(deleted::dmid.eq(dmid)).select(deleted::classid);
+    let highest = classes.order(deleted::classid.desc()).limit(1);
+    Ok(each!(conn, c => highest.first(c).optional())?)
+}
+
 /// Forgets the files of a domain that is deleted: its number may get another meaning.
 pub(super) fn forget_domain(conn: &mut StoreConnection, dmid: Dmid) -> StoreResult<()> {
     if is_set_up(conn)? {
