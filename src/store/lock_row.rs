@@ -4,7 +4,7 @@
 use super::connection::StoreConnection;
 use super::error::{StoreError, StoreResult};
 use super::schema::lock;
-use super::types::{Int, NOW};
+use super::types::{Int, NOW, NowPlus};
 use diesel::prelude::*;
 use md5::Digest as _;
 
@@ -157,9 +157,12 @@ pub(super) fn row_is_held(conn: &mut StoreConnection, name: &str, holder: &Holde
 
 /// Is the row there, of this holder, and too young to be stolen?
 pub(super) fn row_is_own(conn: &mut StoreConnection, name: &str, holder: &Holder) -> StoreResult<bool> {
-    let Some(row) = find_row(conn, Int(lock_number(name)))? else { return Ok(false) };
-    let is_young = super::db_unixtime(conn)? - row.acquiredat <= HELD_SECS_MAX;
-    Ok(is_young && row.hostname == holder.hostname && row.pid == holder.pid)
+    let row = lock::table
+        .filter(lock::lockid.eq(Int(lock_number(name))))
+        .filter(lock::hostname.eq(&holder.hostname))
+        .filter(lock::pid.eq(Int(holder.pid)))
+        .filter(lock::acquiredat.ge(NowPlus(-HELD_SECS_MAX)));
+    Ok(each!(conn, c => diesel::select(diesel::dsl::exists(row)).get_result(c))?)
 }
 
 /// Gives the row back; nothing happens if somebody else has it by now.
