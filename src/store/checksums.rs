@@ -10,7 +10,7 @@ use diesel::prelude::*;
 /// The stored digest: number of the algorithm, and raw bytes.
 pub fn find(conn: &mut StoreConnection, fid: Fid) -> StoreResult<Option<(i64, Vec<u8>)>> {
     let query = checksum::table.filter(checksum::fid.eq(fid)).select((checksum::hashtype, checksum::digest));
-    Ok(each!(conn, c => query.first(c).optional())?)
+    Ok(each!(conn, c => query.get_result(c).optional())?)
 }
 
 /// Stores or replaces the digest of a file.

@@ -47,7 +47,7 @@ pub fn all(conn: &mut StoreConnection) -> StoreResult<Vec<ClassRow>> {
 pub fn find(conn: &mut StoreConnection, dmid: Dmid, classname: &BStr) -> StoreResult<Option<ClassId>> {
     let key = conn.key(classname)?;
     let query = class::table.filter(class::dmid.eq(dmid)).filter(class::classname.eq(key)).select(class::classid);
-    Ok(each!(conn, c => query.first(c).optional())?)
+    Ok(each!(conn, c => query.get_result(c).optional())?)
 }
 
 /// Creates a class with its final values; the name `default` gets number 0.

@@ -177,7 +177,7 @@ pub fn find_by_fid(conn: &mut StoreConnection, fid: Fid) -> StoreResult<Option<D
     if !is_set_up(conn)? {
         return Ok(None);
     }
-    Ok(each!(conn, c => restorable!().filter(deleted::fid.eq(fid)).first(c).optional())?)
+    Ok(each!(conn, c => restorable!().filter(deleted::fid.eq(fid)).get_result(c).optional())?)
 }
 
 /// What is to be brought back.

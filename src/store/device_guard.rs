@@ -56,7 +56,7 @@ pub fn expected_mark(conn: &mut StoreConnection, devid: DevId) -> StoreResult<Op
         return Ok(None);
     }
     let query = guard::table.filter(guard::devid.eq(devid)).select(guard::uuid);
-    let mark: Option<Option<String>> = each!(conn, c => query.first(c).optional())?;
+    let mark: Option<Option<String>> = each!(conn, c => query.get_result(c).optional())?;
     Ok(mark.flatten())
 }
 

@@ -85,7 +85,7 @@ pub fn change_status(
 /// The status as it is stored now; any text that is none counts as down. `None` if there is no such device.
 pub fn status(conn: &mut StoreConnection, devid: DevId) -> StoreResult<Option<DeviceStatus>> {
     let query = device::table.filter(device::devid.eq(devid)).select(device::status);
-    let text: Option<Option<String>> = each!(conn, c => query.first(c).optional())?;
+    let text: Option<Option<String>> = each!(conn, c => query.get_result(c).optional())?;
     let parse = |text: Option<String>| text.as_deref().and_then(DeviceStatus::from_name).unwrap_or(DeviceStatus::Down);
     Ok(text.map(parse))
 }

@@ -30,7 +30,7 @@ pub fn all(conn: &mut StoreConnection) -> StoreResult<Vec<DomainRow>> {
 pub fn find(conn: &mut StoreConnection, namespace: &BStr) -> StoreResult<Option<Dmid>> {
     let key = conn.key(namespace)?;
     let query = domain::table.filter(domain::namespace.eq(key)).select(domain::dmid);
-    Ok(each!(conn, c => query.first(c).optional())?)
+    Ok(each!(conn, c => query.get_result(c).optional())?)
 }
 
 /// Creates a domain; its number is the next one above all that anything names.

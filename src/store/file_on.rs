@@ -117,11 +117,11 @@ pub fn of_device(conn: &mut StoreConnection, devid: DevId, page: Page, limit: i6
     })
 }
 
-/// Brings `file.devcount` up to date; nothing happens if there is no such file. One statement, so that no change in
-/// between is lost (D16).
-pub fn recount(conn: &mut StoreConnection, fid: Fid) -> StoreResult<()> {
-    each!(conn, c => Recount(fid).execute(c))?;
-    Ok(())
+/// Brings `file.devcount` up to date. One statement, so that no change in between is lost (D16). False if there is no such
+/// file; if there is one, whoever deletes it waits until the end of the transaction.
+pub fn recount(conn: &mut StoreConnection, fid: Fid) -> StoreResult<bool> {
+    // Rows that were found count, changed or not: diesel asks MySQL for that (CLIENT_FOUND_ROWS).
+    Ok(each!(conn, c => Recount(fid).execute(c))? > 0)
 }
 
 /// The statement of [`recount`]. Written out, because diesel prepares its updates anew each time: on a server that is a

@@ -66,7 +66,7 @@ macro_rules! child {
 fn child(conn: &mut StoreConnection, dmid: Dmid, parent: Int, name: &BString) -> StoreResult<Option<Node>> {
     let key: Key = conn.key(name.as_ref())?;
     let query = child!(dmid, parent, key);
-    Ok(each!(conn, c => query.first(c).optional())?)
+    Ok(each!(conn, c => query.get_result(c).optional())?)
 }
 
 /// The node as it is now, locked until the transaction ends.

@@ -38,13 +38,13 @@ macro_rules! columns {
 pub fn find_by_key(conn: &mut StoreConnection, dmid: Dmid, dkey: &BStr) -> StoreResult<Option<FileRow>> {
     let key = conn.key(dkey)?;
     let query = file::table.filter(file::dmid.eq(dmid)).filter(file::dkey.eq(key)).select(columns!());
-    Ok(each!(conn, c => query.first(c).optional())?)
+    Ok(each!(conn, c => query.get_result(c).optional())?)
 }
 
 /// The file of this number.
 pub fn find_by_fid(conn: &mut StoreConnection, fid: Fid) -> StoreResult<Option<FileRow>> {
     let query = file::table.filter(file::fid.eq(fid)).select(columns!());
-    Ok(each!(conn, c => query.first(c).optional())?)
+    Ok(each!(conn, c => query.get_result(c).optional())?)
 }
 
 /// Does a key lead to this number? The answer holds until the end of the transaction: whoever deletes the file waits.

@@ -89,7 +89,7 @@ pub fn all(conn: &mut StoreConnection) -> StoreResult<Vec<HostRow>> {
 /// The number of the host of this name.
 pub fn find(conn: &mut StoreConnection, hostname: &str) -> StoreResult<Option<HostId>> {
     let query = host::table.filter(host::hostname.eq(hostname)).select(host::hostid);
-    Ok(each!(conn, c => query.first(c).optional())?)
+    Ok(each!(conn, c => query.get_result(c).optional())?)
 }
 
 /// Creates a host: `down` and at port 7500 unless said otherwise.

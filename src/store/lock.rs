@@ -204,15 +204,38 @@ impl LockGuard {
         })
     }
 
-    /// For a write that is the last thing done under the lock: part of it, so that giving the lock back costs nothing of
-    /// its own. [`LockGuard::released_by_write`] is to follow when it is stored, else [`LockGuard::release`].
-    pub fn release_in_write(&self) -> ReleaseInWrite {
-        let has_row = self.session.shared.writer.is_some() && self.is_held();
-        ReleaseInWrite(has_row.then(|| (self.name.clone(), self.holder.clone())))
+    /// As [`LockGuard::write`], for what is done last under the lock: on SQLite the row of the lock goes with it, so that
+    /// giving the lock back costs nothing of its own. [`LockGuard::end`] is to follow when it is stored, else
+    /// [`LockGuard::release`].
+    ///
+    /// # Errors
+    /// Those of [`LockGuard::write`].
+    pub async fn write_last<T, F>(&self, mut body: F) -> StoreResult<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut StoreConnection) -> StoreResult<T> + Send + 'static,
+    {
+        if self.session.shared.writer.is_none() {
+            return self.write(body).await;
+        }
+        if !self.is_held() {
+            return Err(lost_lock(&self.name));
+        }
+        let (name, holder) = (self.name.clone(), self.holder.clone());
+        let session = Session { inner: Arc::clone(&self.session) };
+        session
+            .write(move |conn| {
+                // Who has stolen the row has put another in its place.
+                if !lock_row::release_row(conn, &name, &holder)? {
+                    return Err(lost_lock(&name));
+                }
+                body(conn)
+            })
+            .await
     }
 
-    /// Ends a lock whose row went with a write.
-    pub async fn released_by_write(mut self) {
+    /// Ends a lock after its [`LockGuard::write_last`] was stored.
+    pub async fn end(mut self) {
         match self.session.shared.writer {
             Some(_) => self.process_lock = None,
             None => drop(self.release().await),
@@ -247,23 +270,6 @@ impl LockGuard {
 
 fn lost_lock(name: &str) -> StoreError {
     StoreError::Refused(format!("the lock {name} was lost"))
-}
-
-/// Gives a lock back as part of a write. On servers that is not possible, and nothing happens.
-#[derive(Clone, Debug)]
-pub struct ReleaseInWrite(Option<(String, Holder)>);
-
-impl ReleaseInWrite {
-    /// To be called in the write.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub fn run(&self, conn: &mut StoreConnection) -> StoreResult<()> {
-        if let Some((name, holder)) = &self.0 {
-            lock_row::release_row(conn, name, holder)?;
-        }
-        Ok(())
-    }
 }
 
 /// Best effort for guards that nobody released: on SQLite the writer is asked, on servers the connection if it is idle.

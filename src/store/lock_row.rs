@@ -195,7 +195,7 @@ fn find_row(conn: &mut StoreConnection, number: Int) -> StoreResult<Option<LockR
     Ok(each!(conn, c => lock::table
         .filter(lock::lockid.eq(number))
         .select((lock::hostname, lock::pid, lock::acquiredat))
-        .first::<LockRow>(c)
+        .get_result::<LockRow>(c)
         .optional())?)
 }
 

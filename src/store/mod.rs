@@ -4,6 +4,9 @@
 //! does a single change. What belongs together is never split over two changes: that is where the reference loses
 //! files (database.md section 8). Nothing here knows a client, a node or an actor, and no key is compared in this
 //! process: equality and order of keys are the database's (database.md 1.6).
+//!
+//! A look-up by a unique key ends in `get_result`, not in `first`: SQLite plans a statement with a `LIMIT ?` anew whenever
+//! it gets its value, which costs more than the look-up.
 
 #[macro_use]
 mod dialect;
@@ -54,7 +57,7 @@ pub use check::{Finding, SchemaReport, Severity};
 pub use connection::{Backend, StoreConnection};
 pub use error::{StoreError, StoreResult};
 pub use extension_tables::ExtensionTables;
-pub use lock::{LockGuard, ReleaseInWrite};
+pub use lock::LockGuard;
 pub use session::Session;
 pub use setup::{SCHEMA_VERSION, SetupOptions, SetupOutcome, SetupReport};
 pub use store_handle::Store;

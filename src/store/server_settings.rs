@@ -16,7 +16,7 @@ pub fn all(conn: &mut StoreConnection) -> StoreResult<BTreeMap<String, String>> 
 /// One setting.
 pub fn get(conn: &mut StoreConnection, field: &str) -> StoreResult<Option<String>> {
     let query = server_settings::table.filter(server_settings::field.eq(field)).select(server_settings::value);
-    let value: Option<Option<String>> = each!(conn, c => query.first(c).optional())?;
+    let value: Option<Option<String>> = each!(conn, c => query.get_result(c).optional())?;
     Ok(value.flatten())
 }
 

@@ -174,7 +174,7 @@ macro_rules! columns {
 /// The open upload of this fid.
 pub fn find(conn: &mut StoreConnection, fid: Fid) -> StoreResult<Option<TempfileRow>> {
     let query = tempfile::table.filter(tempfile::fid.eq(fid)).select(columns!());
-    let row: Option<Columns> = each!(conn, c => query.first(c).optional())?;
+    let row: Option<Columns> = each!(conn, c => query.get_result(c).optional())?;
     Ok(row.map(TempfileRow::from))
 }
 

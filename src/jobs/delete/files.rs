@@ -38,7 +38,7 @@ pub async fn run(ctx: &JobContext, todo: &DeleteTodo) -> StoreResult<DeleteOutco
     let outcome = delete_copies(ctx, &lock, todo).await;
     match outcome {
         // The lock went with everything else that the database knew of the file.
-        Ok(DeleteOutcome::Deleted { .. }) => lock.released_by_write().await,
+        Ok(DeleteOutcome::Deleted { .. }) => lock.end().await,
         _ => drop(lock.release().await),
     }
     outcome
@@ -127,18 +127,15 @@ fn obstacle_by_state(device: &DeviceView<'_>) -> Option<DeleteObstacle> {
 /// Everything that the database knows of the file goes in one change, and the lock with it.
 async fn finish(ctx: &JobContext, lock: &LockGuard, fid: Fid, settled: Vec<DevId>) -> StoreResult<DeleteOutcome> {
     let copies = settled.len();
-    let release = lock.release_in_write();
-    ctx.session
-        .write(move |conn| {
-            for &devid in &settled {
-                file_on::remove(conn, fid, devid)?;
-            }
-            checksums::delete(conn, fid)?;
-            deleted_files::forget(conn, fid)?;
-            queues::delete::finish_without_copies(conn, fid)?;
-            release.run(conn)
-        })
-        .await?;
+    lock.write_last(move |conn| {
+        for &devid in &settled {
+            file_on::remove(conn, fid, devid)?;
+        }
+        checksums::delete(conn, fid)?;
+        deleted_files::forget(conn, fid)?;
+        queues::delete::finish_without_copies(conn, fid)
+    })
+    .await?;
     slog::debug!(ctx.log, "deleted file"; "fid" => fid, "copies" => copies);
     Ok(DeleteOutcome::Deleted { copies })
 }

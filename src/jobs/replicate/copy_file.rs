@@ -9,14 +9,15 @@
 //! comes before the upload: one that fails leaves what was there, and one that succeeds has put a whole file in its
 //! place, checked against the known checksum if there is one. This must never delete a recorded copy.
 
-use super::replication::{Replication, Settlement};
+use super::replication::Replication;
 use crate::cluster::checksum::{Checksum, HashType};
 use crate::cluster::devfid::DevFid;
 use crate::cluster::device::DeviceView;
 use crate::cluster::host::Zone;
 use crate::ids::DevId;
 use crate::node_client::{Copy, CopyError, CopyReport, NodeError};
-use crate::store::{StoreResult, checksums, file_on, files, queues};
+use crate::store::queues::replicate::WorkedTodo;
+use crate::store::{StoreConnection, StoreResult, checksums, file_on, files, queues};
 
 impl Replication<'_> {
     /// Copies the file and, where its class wants checksums, verifies what arrived. Gives the checksum if it was computed
@@ -137,33 +138,30 @@ impl Replication<'_> {
         &mut self,
         target: DevId,
         checksum: Option<Checksum>,
-        done: Option<Settlement>,
+        done: Option<WorkedTodo>,
     ) -> StoreResult<()> {
         let fid = self.file.fid;
         let recount = !self.cluster.server_flag("skip_devcount");
         let new_checksum = checksum.filter(|_| self.known_checksum.is_none());
         let row = new_checksum.as_ref().map(|checksum| (checksum.hashtype.number(), checksum.digest.clone()));
         let change = self.ctx.path_change(self.file.dmid, &[self.file.dkey.as_ref()]);
-        let recorded = self
-            .lock
-            .write(move |conn| {
-                file_on::add(conn, fid, target)?;
-                let is_deleted = !files::exists_until_commit(conn, fid)?;
-                if is_deleted {
-                    queues::delete::enqueue(conn, fid, 0)?;
-                }
-                if recount {
-                    file_on::recount(conn, fid)?;
-                }
-                if let Some((number, digest)) = row.as_ref().filter(|_| !is_deleted) {
-                    checksums::set(conn, fid, *number, digest)?;
-                }
-                let Some(done) = &done else { return Ok(()) };
+        let is_last = done.is_some();
+        let body = move |conn: &mut StoreConnection| {
+            file_on::add(conn, fid, target)?;
+            let is_alive = if recount { file_on::recount(conn, fid)? } else { files::exists_until_commit(conn, fid)? };
+            if !is_alive {
+                queues::delete::enqueue(conn, fid, 0)?;
+            }
+            if let Some((number, digest)) = row.as_ref().filter(|_| is_alive) {
+                checksums::set(conn, fid, *number, digest)?;
+            }
+            if let Some(done) = &done {
                 // One that somebody changed meanwhile (a new class, W24) stays.
-                queues::replicate::finish(conn, &done.todo)?;
-                done.release.run(conn)
-            })
-            .await;
+                queues::replicate::finish(conn, done)?;
+            }
+            Ok(())
+        };
+        let recorded = if is_last { self.lock.write_last(body).await } else { self.lock.write(body).await };
         change.announce().await;
         recorded?;
         if new_checksum.is_some() {

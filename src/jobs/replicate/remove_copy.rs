@@ -71,7 +71,7 @@ pub async fn remove_copy(
     let recorded = lock
         .write(move |conn| {
             file_on::remove(conn, fid, devid)?;
-            if recount { file_on::recount(conn, fid) } else { Ok(()) }
+            if recount { file_on::recount(conn, fid).map(drop) } else { Ok(()) }
         })
         .await;
     change.announce().await;

@@ -13,7 +13,7 @@ use crate::node_client::{CopyError, NodeError};
 use crate::policy::{self, Question, ReplicationPolicy, Verdict};
 use crate::store::files::FileRow;
 use crate::store::queues::replicate::{ReplicateTodo, WorkedTodo};
-use crate::store::{LockGuard, ReleaseInWrite, StoreResult, checksums};
+use crate::store::{LockGuard, StoreResult, checksums};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -39,18 +39,10 @@ const SLOT_WAIT: Duration = Duration::from_millis(500);
 pub(super) enum Purpose<'t> {
     /// The file is to have what its class wants: a poor place is better than none. With the last copy the queue row goes,
     /// and the lock is given back.
-    Item { todo: &'t ReplicateTodo, lock: &'t LockGuard },
+    Item { todo: &'t ReplicateTodo },
     /// A copy is to leave its device: only for places that the policy will be content with, and only on these devices;
     /// on any if there are none of them.
     Move { targets: &'t [DevId] },
-}
-
-/// What ends the work on an item, in the change that records its last copy.
-#[derive(Debug)]
-pub(super) struct Settlement {
-    /// The queue row, as it was claimed, and the class that was gone by.
-    pub todo: WorkedTodo,
-    pub release: ReleaseInWrite,
 }
 
 /// The replication of one file.
@@ -142,9 +134,8 @@ impl<'a> Replication<'a> {
                 Ok(checksum) => {
                     whereabouts.add(target);
                     let done = match purpose {
-                        Purpose::Item { todo, lock } if self.ask(whereabouts) == Verdict::AllGood => {
-                            let todo = WorkedTodo { todo: *todo, classid: Some(self.file.classid) };
-                            Some(Settlement { todo, release: lock.release_in_write() })
+                        Purpose::Item { todo } if self.ask(whereabouts) == Verdict::AllGood => {
+                            Some(WorkedTodo { todo: *todo, classid: Some(self.file.classid) })
                         }
                         Purpose::Item { .. } | Purpose::Move { .. } => None,
                     };
@@ -233,7 +224,7 @@ impl<'a> Replication<'a> {
         let mut ordered = whereabouts.sources().to_vec();
         source_order::order(&self.cluster, &self.ctx.copy_slots, &mut ordered, &mut self.ctx.chance.borrow_mut());
         self.ctx.extensions.order_sources(&self.cluster, &mut ordered);
-        if let Purpose::Item { todo: ReplicateTodo { fromdevid: Some(preferred), .. }, .. } = purpose {
+        if let Purpose::Item { todo: ReplicateTodo { fromdevid: Some(preferred), .. } } = purpose {
             ordered.sort_by_key(|devid| devid != preferred);
         }
         ordered

@@ -27,7 +27,7 @@ pub async fn run(ctx: &JobContext, todo: &ReplicateTodo) -> StoreResult<Replicat
     // The lock is kept until the row was settled, so that no other worker sees the file in between.
     let outcome = match bring_in_line(ctx, &lock, todo).await {
         Ok(Work { outcome, is_settled: true, .. }) => {
-            lock.released_by_write().await;
+            lock.end().await;
             outcome
         }
         work => {
@@ -72,7 +72,7 @@ async fn bring_in_line(ctx: &JobContext, lock: &LockGuard, todo: &ReplicateTodo)
     if let Some(devid) = todo.fromdevid.filter(|devid| !whereabouts.sources().contains(devid)) {
         slog::info!(ctx.log, "the preferred source cannot be read; another serves"; "fid" => todo.fid, "devid" => devid);
     }
-    let outcome = match replication.until_content(&mut whereabouts, Purpose::Item { todo, lock }).await? {
+    let outcome = match replication.until_content(&mut whereabouts, Purpose::Item { todo }).await? {
         ReplicateOutcome::TooHappy => surplus::remove_one(&mut replication, &mut whereabouts).await?,
         outcome => outcome,
     };

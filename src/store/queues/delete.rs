@@ -91,5 +91,5 @@ pub fn find(conn: &mut StoreConnection, fid: Fid) -> StoreResult<Option<DeleteTo
         file_to_delete2::nexttry,
         file_to_delete2::failcount,
     ));
-    Ok(each!(conn, c => query.first(c).optional())?)
+    Ok(each!(conn, c => query.get_result(c).optional())?)
 }

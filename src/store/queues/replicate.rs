@@ -212,7 +212,7 @@ pub fn find(conn: &mut StoreConnection, fid: Fid) -> StoreResult<Option<Replicat
         file_to_replicate::fromdevid,
         file_to_replicate::flags,
     ));
-    Ok(each!(conn, c => query.first(c).optional())?)
+    Ok(each!(conn, c => query.get_result(c).optional())?)
 }
 
 /// Makes every row due that is not, the parked ones among them; how many.

@@ -190,5 +190,5 @@ pub fn find(conn: &mut StoreConnection, fid: Fid, kind: i64) -> StoreResult<Opti
             file_to_queue::flags,
             file_to_queue::arg,
         ));
-    Ok(each!(conn, c => query.first(c).optional())?)
+    Ok(each!(conn, c => query.get_result(c).optional())?)
 }
