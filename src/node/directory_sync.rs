@@ -3,9 +3,11 @@
 //! Whoever asks gets a sync that began after the question. Must never answer with one that was under way by then: it may
 //! have missed the name in question.
 
+use super::mounts;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -25,6 +27,24 @@ pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
         directories.remove(directory);
     }
     outcome
+}
+
+/// File systems on which a sync of a file puts the name on disk too that it was given before (decision 0016).
+const NAMES_GO_WITH_FILES: [&str; 2] = ["ext4", "xfs"];
+
+/// What is known of file systems, by device number.
+static FILE_SYSTEMS: LazyLock<Mutex<HashMap<u64, bool>>> = LazyLock::new(Mutex::default);
+
+/// Does a sync of this file make the name durable that it was given in this directory before? False where that is not
+/// known.
+pub(super) fn syncs_names_too(file: &File, directory: &Path) -> bool {
+    let Ok(device) = file.metadata().map(|metadata| metadata.dev()) else { return false };
+    *lock(&FILE_SYSTEMS).entry(device).or_insert_with(|| {
+        let real = directory.canonicalize().ok();
+        let mounts = mounts::current();
+        let mount = real.as_deref().and_then(|real| mounts::of(&mounts, real));
+        mount.is_some_and(|mount| NAMES_GO_WITH_FILES.contains(&mount.kind.as_str()))
+    })
 }
 
 /// The syncs of one directory, one after the other.

@@ -146,13 +146,17 @@ mod tests {
 
         /// As if a disk were mounted at the device.
         fn mounted(&self) -> Vec<Mount> {
-            let mount = |point: &Path| Mount { mount_point: point.to_owned(), source: PathBuf::from("/dev/x") };
+            let mount = |point: &Path| Mount {
+                mount_point: point.to_owned(),
+                source: PathBuf::from("/dev/x"),
+                kind: "ext4".to_owned(),
+            };
             vec![mount(Path::new("/")), mount(&self.device())]
         }
     }
 
     fn root_only() -> Vec<Mount> {
-        vec![Mount { mount_point: PathBuf::from("/"), source: PathBuf::from("/dev/root") }]
+        vec![Mount { mount_point: PathBuf::from("/"), source: PathBuf::from("/dev/root"), kind: "ext4".to_owned() }]
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub(crate) struct Mount {
     pub mount_point: PathBuf,
     /// What is mounted: a block device, or a word such as `tmpfs`.
     pub source: PathBuf,
+    /// The kind of the file system, as `ext4`.
+    pub kind: String,
 }
 
 /// All mounts; none where the system does not tell.
@@ -33,8 +35,9 @@ fn parse(table: &[u8]) -> Vec<Mount> {
 fn parse_line(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|&byte| byte == b' ');
     let mount_point = unescape(fields.nth(4)?);
-    let mut after_dash = fields.skip_while(|field| *field != b"-").skip(2);
-    Some(Mount { mount_point, source: unescape(after_dash.next()?) })
+    let mut after_dash = fields.skip_while(|field| *field != b"-").skip(1);
+    let kind = String::from_utf8_lossy(after_dash.next()?).into_owned();
+    Some(Mount { mount_point, source: unescape(after_dash.next()?), kind })
 }
 
 /// Blank, tab, newline and backslash are written as a backslash and three octal digits.
@@ -71,5 +74,6 @@ mod tests {
         assert_eq!(source("/data/dev1"), Some(PathBuf::from("/dev/sdd")));
         assert_eq!(source("/data/dev10"), Some(PathBuf::from("/dev/vda1")));
         assert_eq!(source("/data/a b/c"), Some(PathBuf::from("/dev/sdc")));
+        assert_eq!(mounts.iter().map(|mount| mount.kind.as_str()).collect::<Vec<_>>(), ["ext4", "xfs", "xfs", "xfs"]);
     }
 }
