@@ -60,6 +60,18 @@ pub struct DatabaseSettings {
     pub lock_wait_ms: u64,
     pub connect_timeout_ms: u64,
     pub write_group_max: usize,
+    pub locks: LockKeeping,
+    pub client_reads_wait: bool,
+}
+
+/// Where locks between trackers are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LockKeeping {
+    /// By the server: what trackers of 2.73 use too.
+    Server,
+    /// In a table of ours.
+    Table,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -12,7 +12,7 @@ use diesel::sql_types::BigInt;
 use diesel::{QueryableByName, RunQueryDsl};
 use mogilefs::cluster::device_state::{DeviceStatus, HostStatus};
 use mogilefs::ids::{ClassId, DevId, Dmid, Fid, HostId};
-use mogilefs::settings::{DatabaseSettings, Settings};
+use mogilefs::settings::{DatabaseSettings, LockKeeping, Settings};
 use mogilefs::store::classes::ClassFields;
 use mogilefs::store::deleted_files::{Undelete, UndeleteOutcome};
 use mogilefs::store::devices::DeviceUsage;
@@ -324,6 +324,9 @@ on_every_database!(
     c93_checksums,
     c94_locks_exclude,
     locks_of_one_session,
+    locks_end_with_their_last_write,
+    leases_exclude_and_run_out,
+    leases_end_with_writes_and_by_dropping,
     c95_c98_lock_rows_of_others,
     c97_c101_lost_connection,
     a_panic_takes_nothing_with_it,
@@ -1610,6 +1613,85 @@ async fn locks_of_one_session(f: &Fixture) {
         second.release().await;
     });
     assert!(granted.expect("asked").is_some());
+}
+
+/// With the write the lock goes, without it the lock stays; who has lost the lock writes nothing.
+async fn locks_end_with_their_last_write(f: &Fixture) {
+    let lock = async || f.session.try_lock("test-lock", Duration::ZERO).await.expect("asked");
+    let guard = lock().await.expect("free");
+    let failed: Result<(), _> = guard.write_last(|_conn| Err(StoreError::Refused("not now".to_owned()))).await;
+    assert_eq!(failed, Err(StoreError::Refused("not now".to_owned())));
+    assert_eq!(guard.write(|conn| file_on::add(conn, Fid(1), DevId(1))).await, Ok(true), "it is held still");
+    assert_eq!(guard.write_last(|conn| file_on::add(conn, Fid(2), DevId(1))).await, Ok(true));
+    guard.end().await;
+    let guard = lock().await.expect("free again");
+    if f.backend() == Backend::Sqlite {
+        f.sql("UPDATE lock SET hostname = 'elsewhere'").await;
+        let refused = guard.write_last(|conn| file_on::add(conn, Fid(3), DevId(1))).await;
+        assert!(matches!(&refused, Err(StoreError::Refused(why)) if why.contains("lost")), "{refused:?}");
+        f.has_not("file_on WHERE fid = 3");
+        f.has("lock WHERE hostname = 'elsewhere'");
+    }
+}
+
+/// A store that keeps its locks in the table; SQLite refuses that.
+fn open_with_leases(f: &Fixture) -> Option<Store> {
+    let mut settings = f.database.settings.clone();
+    settings.locks = LockKeeping::Table;
+    let opened = Store::open(&settings, discard_log());
+    if f.backend() == Backend::Sqlite {
+        let refused = opened.err();
+        assert!(
+            matches!(&refused, Some(StoreError::InvalidValue(why)) if why.contains("database.locks")),
+            "{refused:?}"
+        );
+        return None;
+    }
+    Some(opened.expect("the database opens"))
+}
+
+/// C94, C97 for `database.locks = "table"`.
+async fn leases_exclude_and_run_out(f: &Fixture) {
+    let (Some(one_store), Some(other_store)) = (open_with_leases(f), open_with_leases(f)) else { return };
+    let (one, other) = (one_store.session().expect("a session"), other_store.session().expect("a session"));
+    let guard = one.try_lock("test-lock", Duration::ZERO).await.expect("asked").expect("free");
+    assert!(guard.is_held());
+    f.has("mogilefs_lock WHERE name = 'test-lock'");
+    assert!(one.try_lock("test-lock", Duration::ZERO).await.expect("asked").is_none(), "not re-entrant");
+    let started = Instant::now();
+    assert!(other.try_lock("test-lock", Duration::from_millis(300)).await.expect("asked").is_none());
+    assert!(started.elapsed() >= Duration::from_millis(300));
+    let another = other.try_lock("another", Duration::ZERO).await.expect("asked").expect("free");
+    let (released, granted) =
+        futures::join!(async { guard.release().await }, other.try_lock("test-lock", Duration::from_secs(10)));
+    assert!(released);
+    let granted = granted.expect("asked").expect("free by now");
+    assert_eq!(granted.write(|conn| file_on::add(conn, Fid(1), DevId(1))).await, Ok(true));
+
+    f.sql("UPDATE mogilefs_lock SET expires_at = 1 WHERE name = 'test-lock'").await;
+    let stolen = one.try_lock("test-lock", Duration::ZERO).await.expect("asked").expect("run out");
+    let refused = granted.write(|conn| file_on::add(conn, Fid(2), DevId(1))).await;
+    assert!(matches!(&refused, Err(StoreError::Refused(why)) if why.contains("lost")), "{refused:?}");
+    f.has_not("file_on WHERE fid = 2");
+    assert!(!granted.release().await);
+    f.has("mogilefs_lock WHERE name = 'test-lock'");
+    assert_eq!(stolen.write(|conn| file_on::add(conn, Fid(3), DevId(1))).await, Ok(true));
+    assert!(stolen.release().await);
+    assert!(another.release().await);
+    f.has_not("mogilefs_lock");
+}
+
+/// Also where nobody waits for the release, and where the row goes with the last write.
+async fn leases_end_with_writes_and_by_dropping(f: &Fixture) {
+    let Some(store) = open_with_leases(f) else { return };
+    let session = store.session().expect("a session");
+    let guard = session.try_lock("test-lock", Duration::ZERO).await.expect("asked").expect("free");
+    assert_eq!(guard.write_last(|conn| file_on::add(conn, Fid(1), DevId(1))).await, Ok(true));
+    guard.end().await;
+    f.has_not("mogilefs_lock");
+    drop(session.try_lock("test-lock", Duration::ZERO).await.expect("asked").expect("free"));
+    let again = session.try_lock("test-lock", Duration::from_secs(20)).await.expect("asked");
+    assert!(again.expect("the row of the dropped one is removed").release().await);
 }
 
 /// SQLite: rows of other processes and hosts.

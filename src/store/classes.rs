@@ -4,6 +4,7 @@ use super::DeleteOutcome;
 use super::connection::StoreConnection;
 use super::deleted_files;
 use super::error::{StoreError, StoreResult};
+use super::holds;
 use super::schema::{class, file, tempfile};
 use super::types::Int;
 use crate::ids::{ClassId, Dmid};
@@ -118,6 +119,7 @@ pub fn delete(conn: &mut StoreConnection, dmid: Dmid, classid: ClassId) -> Store
     if load_for_update!(&mut *conn, row, ClassId)?.is_empty() {
         return Ok(DeleteOutcome::Missing);
     }
+    holds::own_domain(conn, dmid)?;
     let files = file::table.filter(file::dmid.eq(dmid)).filter(file::classid.eq(classid));
     if each!(&mut *conn, c => diesel::select(exists(files)).get_result::<bool>(c))? {
         return Ok(DeleteOutcome::HasFiles);

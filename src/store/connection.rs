@@ -176,6 +176,8 @@ fn connect_mysql(address: &MysqlAddress, settings: &DatabaseSettings) -> StoreRe
         conn.batch_execute(&address.init_command)?;
     }
     conn.batch_execute(&mysql_session(settings))?;
+    // A node of Galera that has lost its cluster lets in, and refuses only this.
+    conn.batch_execute("BEGIN; ROLLBACK")?;
     Ok(StoreConnection::Mysql(conn))
 }
 

@@ -2,6 +2,7 @@
 
 use super::connection::StoreConnection;
 use super::error::{StoreError, StoreResult};
+use super::holds;
 use super::schema::device;
 use super::types::{AnyInt, Int};
 use crate::cluster::device_state::DeviceStatus;
@@ -66,6 +67,7 @@ pub fn create(conn: &mut StoreConnection, devid: DevId, hostid: HostId, status: 
 
 /// False if there is no such device.
 pub fn set_status(conn: &mut StoreConnection, devid: DevId, status: DeviceStatus) -> StoreResult<bool> {
+    holds::device(conn, devid)?;
     let row = device::table.filter(device::devid.eq(devid));
     Ok(each!(conn, c => diesel::update(row).set(device::status.eq(status.name())).execute(c))? > 0)
 }

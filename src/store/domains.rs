@@ -6,6 +6,7 @@ use super::DeleteOutcome;
 use super::connection::StoreConnection;
 use super::deleted_files;
 use super::error::{StoreError, StoreResult};
+use super::holds;
 use super::schema::{class, domain, file, tempfile};
 use super::types::Int;
 use crate::ids::{ClassId, Dmid};
@@ -71,6 +72,7 @@ pub fn delete(conn: &mut StoreConnection, dmid: Dmid) -> StoreResult<DeleteOutco
     if load_for_update!(&mut *conn, row, Dmid)?.is_empty() {
         return Ok(DeleteOutcome::Missing);
     }
+    holds::own_domain(conn, dmid)?;
     let files = diesel::select(exists(file::table.filter(file::dmid.eq(dmid))));
     if each!(&mut *conn, c => files.get_result::<bool>(c))? {
         return Ok(DeleteOutcome::HasFiles);

@@ -32,6 +32,13 @@ pub enum StoreError {
     Other(String),
 }
 
+impl StoreError {
+    /// Does the server answer without being of any use? Its connection is as good as lost.
+    pub(super) fn is_of_node_cut_off(&self) -> bool {
+        matches!(self, Self::Unavailable(reason) if reason.to_ascii_lowercase().contains(NODE_CUT_OFF))
+    }
+}
+
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         match error {
@@ -57,9 +64,12 @@ fn from_database(kind: &DatabaseErrorKind, message: &str) -> StoreError {
     }
 }
 
+/// Galera: the node has lost its cluster. It answers, but does nothing.
+const NODE_CUT_OFF: &str = "wsrep has not yet prepared node";
+
 /// The last one is MariaDB's, where `innodb_snapshot_isolation` is on.
 const DEADLOCK: [&str; 3] = ["deadlock detected", "deadlock found", "record has changed since last read"];
-const UNAVAILABLE: [&str; 14] = [
+const UNAVAILABLE: [&str; 16] = [
     "gone away",
     "lost connection",
     "can't connect",
@@ -74,6 +84,8 @@ const UNAVAILABLE: [&str; 14] = [
     "could not receive data",
     "could not send data",
     "the database system is",
+    NODE_CUT_OFF,
+    "during commit",
 ];
 const INVALID: [&str; 9] = [
     "data too long",
@@ -117,6 +129,11 @@ mod tests {
         for text in ["database is locked", "Server has gone away", "Lock wait timeout exceeded; try restarting"] {
             assert_eq!(from_text(text), StoreError::Unavailable(text.to_owned()));
         }
+        let text = "WSREP has not yet prepared node for application use";
+        assert!(from_text(text).is_of_node_cut_off());
+        assert!(!from_text("Server has gone away").is_of_node_cut_off());
+        let text = "Got error 6 \"No such device or address\" during COMMIT";
+        assert_eq!(from_text(text), StoreError::Unavailable(text.to_owned()));
         let text = "Data too long for column 'dkey' at row 1";
         assert_eq!(from_text(text), StoreError::InvalidValue(text.to_owned()));
         assert_eq!(from_text("disk I/O error"), StoreError::Other("disk I/O error".to_owned()));

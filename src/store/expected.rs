@@ -147,6 +147,8 @@ pub(super) static TABLES: &[ExpectedTable] = &[
     },
     ExpectedTable { unique: &[&["runid"]], ..table("mogilefs_fsck_run", Role::Ours, FSCK_RUN) },
     ExpectedTable { unique: &[&["devid"]], ..table("mogilefs_device_guard", Role::Ours, DEVICE_GUARD) },
+    ExpectedTable { unique: &[&["name"]], ..table("mogilefs_lock", Role::Ours, LEASE) },
+    ExpectedTable { unique: &[&["name"]], ..table("mogilefs_hold", Role::Ours, HOLD) },
 ];
 
 static DOMAIN: &[ExpectedColumn] = &[col("dmid", SMALL), col("namespace", Kind::Text(255)).null()];
@@ -252,3 +254,12 @@ static DEVICE_GUARD: &[ExpectedColumn] = &[
     col("unreachable_seen", TIME).null(),
     col("changed_at", TIME).null(),
 ];
+static LEASE: &[ExpectedColumn] = &[
+    col("name", Kind::Text(64)),
+    col("owner", Kind::Text(64)),
+    col("hostname", Kind::Text(255)),
+    col("pid", Kind::Number("int unsigned", "bigint")),
+    col("expires_at", TIME),
+    col("writes", BIG),
+];
+static HOLD: &[ExpectedColumn] = &[col("name", Kind::Text(64)), col("writes", BIG)];

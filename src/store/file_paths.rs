@@ -6,6 +6,7 @@
 
 use super::connection::StoreConnection;
 use super::error::{StoreError, StoreResult};
+use super::holds;
 use super::schema::{file, plugin_filepaths_domains as domains, plugin_filepaths_paths as paths};
 use super::types::{Int, Key};
 use crate::ids::{Dmid, Fid};
@@ -214,6 +215,7 @@ pub fn rename(conn: &mut StoreConnection, dmid: Dmid, from: &FilePath, to: &File
     if from == to {
         return Ok(true);
     }
+    holds::paths(conn, dmid)?;
     let mut parent = ROOT;
     for name in &to.directories {
         // Locked, so that of two directories that move into each other one waits and then sees.

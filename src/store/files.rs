@@ -5,6 +5,7 @@
 
 use super::connection::{Backend, StoreConnection};
 use super::error::{StoreError, StoreResult};
+use super::holds;
 use super::schema::{class, domain, file, file_on};
 use super::types::{Int, Key, KeyIn, KeyLike, above_prefix, prefix_pattern};
 use super::{checksums, deleted_files, file_on as locations, queues, tempfiles};
@@ -306,6 +307,14 @@ fn why_not_close(conn: &mut StoreConnection, close: &CloseUpload) -> StoreResult
 /// Are domain and class there? Until the end of the transaction nobody deletes them (D26), while others may hold them
 /// too. Class 0 needs no row.
 pub(super) fn hold_class(conn: &mut StoreConnection, dmid: Dmid, classid: ClassId) -> StoreResult<bool> {
+    if !lock_class(conn, dmid, classid)? {
+        return Ok(false);
+    }
+    holds::share_domain(conn, dmid)?;
+    Ok(true)
+}
+
+fn lock_class(conn: &mut StoreConnection, dmid: Dmid, classid: ClassId) -> StoreResult<bool> {
     let domains = domain::table.filter(domain::dmid.eq(dmid)).select(domain::dmid);
     let classes = class::table.filter(class::dmid.eq(dmid)).filter(class::classid.eq(classid)).select(class::classid);
     let needs_row = classid != ClassId::DEFAULT;

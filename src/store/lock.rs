@@ -6,6 +6,7 @@
 
 use super::connection::{Backend, Location, StoreConnection};
 use super::error::{StoreError, StoreResult};
+use super::lease::{self, Lease};
 use super::lock_row::{self, Holder};
 use super::session::{Session, SessionInner};
 use super::writer::Durability;
@@ -67,7 +68,7 @@ impl LockTable {
 }
 
 /// A lock held within this process, until dropped.
-struct ProcessLock {
+pub(super) struct ProcessLock {
     table: Arc<LockTable>,
     name: String,
     held: Option<OwnedMutexGuard<()>>,
@@ -93,6 +94,8 @@ pub struct LockGuard {
     losses: u64,
     /// From then on others may steal it (SQLite only).
     stolen_from: Option<Instant>,
+    /// If locks are kept in our table; then it depends on no connection.
+    lease: Option<Arc<Lease>>,
     /// `None` once the lock was given back.
     process_lock: Option<ProcessLock>,
 }
@@ -107,6 +110,9 @@ impl Session {
         let deadline = Instant::now() + wait;
         let Some(process_lock) = self.inner.shared.locks.take(name, wait).await else { return Ok(None) };
         let holder = Holder::this_process();
+        if self.inner.shared.keeps_leases() {
+            return self.try_lease(name, &holder, deadline, process_lock).await;
+        }
         let mut first = true;
         let mut asked = Instant::now();
         while !self.take_in_database(name, &holder, first).await? {
@@ -124,8 +130,50 @@ impl Session {
             holder,
             losses: self.inner.losses.load(Ordering::Acquire),
             stolen_from: (self.backend() == Backend::Sqlite).then(|| asked + ROW_HELD_MAX),
+            lease: None,
             process_lock: Some(process_lock),
         }))
+    }
+
+    async fn try_lease(
+        &self,
+        name: &str,
+        holder: &Holder,
+        deadline: Instant,
+        process_lock: ProcessLock,
+    ) -> StoreResult<Option<LockGuard>> {
+        let shared = &self.inner.shared;
+        let leases = shared.leases()?;
+        let token = Lease::new_token();
+        loop {
+            let asked = std::time::Instant::now();
+            let taken = self.read(|conn| lease::take(conn, name, &token, holder)).inspect_err(|_| {
+                // The answer may be lost, and the lock taken.
+                leases.abandon(name, &token, None);
+            })?;
+            if taken {
+                return Ok(Some(LockGuard {
+                    session: Arc::clone(&self.inner),
+                    name: name.to_owned(),
+                    holder: holder.clone(),
+                    losses: 0,
+                    stolen_from: None,
+                    lease: Some(leases.keep(name, token, asked)),
+                    process_lock: Some(process_lock),
+                }));
+            }
+            // Waiting only reads.
+            loop {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Ok(None);
+                }
+                tokio::time::sleep(left.min(POLL_INTERVAL)).await;
+                if self.read(|conn| lease::is_free(conn, name))? {
+                    break;
+                }
+            }
+        }
     }
 
     async fn take_in_database(&self, name: &str, holder: &Holder, first: bool) -> StoreResult<bool> {
@@ -152,8 +200,11 @@ impl LockGuard {
     }
 
     /// Is it still held? Not after the connection it was taken on was lost (C97), nor on SQLite when it is so old that
-    /// others may steal it.
+    /// others may steal it, nor when a lease could not be renewed for a while.
     pub fn is_held(&self) -> bool {
+        if let Some(lease) = &self.lease {
+            return self.process_lock.is_some() && lease.is_trusted();
+        }
         self.process_lock.is_some()
             && self.losses == self.session.losses.load(Ordering::Acquire)
             && self.stolen_from.is_none_or(|stolen_from| Instant::now() < stolen_from)
@@ -164,7 +215,32 @@ impl LockGuard {
     ///
     /// # Errors
     /// Those of [`Session::write`]; [`StoreError::Refused`] when the lock was lost.
-    pub async fn write<T, F>(&self, mut body: F) -> StoreResult<T>
+    pub async fn write<T, F>(&self, body: F) -> StoreResult<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut StoreConnection) -> StoreResult<T> + Send + 'static,
+    {
+        self.write_if(Proof::is_held, body).await
+    }
+
+    /// As [`LockGuard::write`], for what is done last under the lock: a row of the lock goes with it, so that giving the
+    /// lock back costs nothing of its own. [`LockGuard::end`] is to follow when it is stored, else [`LockGuard::release`].
+    ///
+    /// # Errors
+    /// Those of [`LockGuard::write`].
+    pub async fn write_last<T, F>(&self, body: F) -> StoreResult<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut StoreConnection) -> StoreResult<T> + Send + 'static,
+    {
+        self.write_if(Proof::release, body).await
+    }
+
+    async fn write_if<T, F>(
+        &self,
+        check: impl Fn(&Proof, &mut StoreConnection) -> StoreResult<bool> + Send + 'static,
+        mut body: F,
+    ) -> StoreResult<T>
     where
         T: Send + 'static,
         F: FnMut(&mut StoreConnection) -> StoreResult<T> + Send + 'static,
@@ -172,25 +248,29 @@ impl LockGuard {
         if !self.is_held() {
             return Err(lost_lock(&self.name));
         }
-        let (name, holder) = (self.name.clone(), self.holder.clone());
-        let (losses, now): (u64, Arc<AtomicU64>) = (self.losses, Arc::clone(&self.session.losses));
-        let has_row = self.session.shared.writer.is_some();
+        let (name, proof) = (self.name.clone(), self.proof());
         let session = Session { inner: Arc::clone(&self.session) };
-        session
-            .write(move |conn| {
-                if losses != now.load(Ordering::Acquire) || has_row && !lock_row::row_is_own(conn, &name, &holder)? {
-                    return Err(lost_lock(&name));
-                }
-                body(conn)
-            })
-            .await
+        session.write(move |conn| if check(&proof, conn)? { body(conn) } else { Err(lost_lock(&name)) }).await
+    }
+
+    fn proof(&self) -> Proof {
+        match &self.lease {
+            Some(lease) => Proof::Lease(self.name.clone(), Arc::clone(lease)),
+            None if self.session.shared.writer.is_some() => Proof::Row(self.name.clone(), self.holder.clone()),
+            None => Proof::Connection { then: self.losses, now: Arc::clone(&self.session.losses) },
+        }
     }
 
     /// Gives the lock back. True if it was held until now; false if it had been lost. A database that cannot be reached is
     /// logged: its lock ends with the connection, or on SQLite with this process.
     pub async fn release(mut self) -> bool {
         let was_held = self.is_held();
-        let Some(process_lock) = self.process_lock.take().filter(|_| was_held) else { return false };
+        let Some(process_lock) = self.process_lock.take().filter(|_| was_held || self.lease.is_some()) else {
+            return false;
+        };
+        if let Some(lease) = self.lease.take() {
+            return self.release_lease(&lease, process_lock) && was_held;
+        }
         let outcome = match &self.session.shared.writer {
             None => self.release_on_connection(),
             Some(writer) => match writer.submit(Durability::Visible, self.release_row(process_lock)) {
@@ -204,41 +284,29 @@ impl LockGuard {
         })
     }
 
-    /// As [`LockGuard::write`], for what is done last under the lock: on SQLite the row of the lock goes with it, so that
-    /// giving the lock back costs nothing of its own. [`LockGuard::end`] is to follow when it is stored, else
-    /// [`LockGuard::release`].
-    ///
-    /// # Errors
-    /// Those of [`LockGuard::write`].
-    pub async fn write_last<T, F>(&self, mut body: F) -> StoreResult<T>
-    where
-        T: Send + 'static,
-        F: FnMut(&mut StoreConnection) -> StoreResult<T> + Send + 'static,
-    {
-        if self.session.shared.writer.is_none() {
-            return self.write(body).await;
+    /// A row that cannot be removed now is removed later.
+    fn release_lease(&self, lease: &Lease, process_lock: ProcessLock) -> bool {
+        let released = self.session.run_on(&mut |conn| lease::release(conn, &self.name, lease.token()));
+        released.unwrap_or_else(|error| {
+            warn!(self.session.shared.log, "a lock was not released, trying again"; "lock" => &self.name,
+                "error" => %error);
+            self.abandon(lease, process_lock);
+            false
+        })
+    }
+
+    fn abandon(&self, lease: &Lease, process_lock: ProcessLock) {
+        // Without leases there would be none of them.
+        if let Ok(leases) = self.session.shared.leases() {
+            leases.abandon(&self.name, lease.token(), Some(process_lock));
         }
-        if !self.is_held() {
-            return Err(lost_lock(&self.name));
-        }
-        let (name, holder) = (self.name.clone(), self.holder.clone());
-        let session = Session { inner: Arc::clone(&self.session) };
-        session
-            .write(move |conn| {
-                // Who has stolen the row has put another in its place.
-                if !lock_row::release_row(conn, &name, &holder)? {
-                    return Err(lost_lock(&name));
-                }
-                body(conn)
-            })
-            .await
     }
 
     /// Ends a lock after its [`LockGuard::write_last`] was stored.
     pub async fn end(mut self) {
-        match self.session.shared.writer {
-            Some(_) => self.process_lock = None,
-            None => drop(self.release().await),
+        match (&self.session.shared.writer, &self.lease) {
+            (Some(_), _) | (_, Some(_)) => self.process_lock = None,
+            (None, None) => drop(self.release().await),
         }
     }
 
@@ -272,11 +340,47 @@ fn lost_lock(name: &str) -> StoreError {
     StoreError::Refused(format!("the lock {name} was lost"))
 }
 
+/// What tells within a write whether a lock is held.
+enum Proof {
+    /// The connection has not been lost: the count of its losses then, and now.
+    Connection {
+        then: u64,
+        now: Arc<AtomicU64>,
+    },
+    /// The row of SQLite, by name and holder.
+    Row(String, Holder),
+    Lease(String, Arc<Lease>),
+}
+
+impl Proof {
+    fn is_held(&self, conn: &mut StoreConnection) -> StoreResult<bool> {
+        match self {
+            Self::Connection { then, now } => Ok(*then == now.load(Ordering::Acquire)),
+            Self::Row(name, holder) => lock_row::row_is_own(conn, name, holder),
+            // Whoever takes the lock from now on is in conflict with this transaction.
+            Self::Lease(name, lease) => Ok(lease.is_trusted() && lease::hold(conn, name, lease.token())?),
+        }
+    }
+
+    /// Was it held until now? A row goes: who has stolen it has put another in its place.
+    fn release(&self, conn: &mut StoreConnection) -> StoreResult<bool> {
+        match self {
+            Self::Connection { .. } => self.is_held(conn),
+            Self::Row(name, holder) => lock_row::release_row(conn, name, holder),
+            Self::Lease(name, lease) => Ok(lease.is_trusted() && lease::release(conn, name, lease.token())?),
+        }
+    }
+}
+
 /// Best effort for guards that nobody released: on SQLite the writer is asked, on servers the connection if it is idle.
 impl Drop for LockGuard {
     fn drop(&mut self) {
         let was_held = self.is_held();
-        let Some(process_lock) = self.process_lock.take().filter(|_| was_held) else { return };
+        let Some(process_lock) = self.process_lock.take().filter(|_| was_held || self.lease.is_some()) else { return };
+        if let Some(lease) = self.lease.take() {
+            self.abandon(&lease, process_lock);
+            return;
+        }
         match &self.session.shared.writer {
             // The answer is for nobody. It comes after what the holder had handed over and did not wait for.
             Some(writer) => drop(writer.submit(Durability::OnDisk, self.release_row(process_lock))),

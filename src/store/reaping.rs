@@ -5,6 +5,7 @@
 
 use super::connection::StoreConnection;
 use super::error::StoreResult;
+use super::holds;
 use super::queues;
 use super::schema::{device, file_on};
 use crate::cluster::device_state::DeviceStatus;
@@ -114,6 +115,7 @@ pub fn keeps_all(conn: &mut StoreConnection, fids: &[Fid]) -> StoreResult<bool> 
 
 /// Is the device dead? If so, it stays dead until this transaction ends.
 fn hold_dead_device(conn: &mut StoreConnection, devid: DevId) -> StoreResult<bool> {
+    holds::device(conn, devid)?;
     let query = device::table.filter(device::devid.eq(devid)).select(device::status);
     let statuses = load_for_update!(conn, query, Option<String>)?;
     Ok(statuses.first().is_some_and(|status| is_dead(status.as_deref())))

@@ -271,6 +271,28 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use super::{AnyInt, Text};
+
+    mogilefs_lock (name) {
+        name -> Text,
+        owner -> Text,
+        hostname -> Text,
+        pid -> AnyInt,
+        expires_at -> AnyInt,
+        writes -> AnyInt,
+    }
+}
+
+diesel::table! {
+    use super::{AnyInt, Text};
+
+    mogilefs_hold (name) {
+        name -> Text,
+        writes -> AnyInt,
+    }
+}
+
 diesel::joinable!(file_on -> file (fid));
 diesel::allow_tables_to_appear_in_same_query!(
     file,

@@ -4,6 +4,7 @@
 
 use super::connection::{Backend, StoreConnection};
 use super::error::{StoreError, StoreResult};
+use super::holds::{self, WritesHolds};
 use super::queues;
 use super::queues::delete::DeleteTodo;
 use super::queues::replicate::ReplicateTodo;
@@ -12,10 +13,11 @@ use super::store_handle::{StoreShared, writer_vanished};
 use super::writer::Durability;
 use crate::ids::Fid;
 use diesel::Connection;
+use diesel::connection::SimpleConnection as _;
 use rand::RngExt as _;
 use slog::warn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +41,12 @@ pub(super) struct SessionInner {
     pub(super) losses: Arc<AtomicU64>,
     /// Locks held on the present connection (database servers only).
     pub(super) locks_held: AtomicUsize,
+    /// Galera: reading waits until the node has what was acknowledged elsewhere. Writing always does.
+    reads_wait: AtomicBool,
+    /// Galera: whether the present connection waits at what begins now.
+    is_waiting: AtomicBool,
+    /// See [`holds`].
+    share: u32,
 }
 
 /// How a run on the connection ended.
@@ -60,14 +68,24 @@ impl Session {
             // A worker that starts while the server is away works when it is back.
             Backend::Mysql | Backend::Postgres => None,
         };
+        let client_reads_wait = shared.settings.client_reads_wait;
         Ok(Self {
             inner: Arc::new(SessionInner {
                 shared,
                 conn: Mutex::new(conn),
                 losses: Arc::default(),
                 locks_held: AtomicUsize::new(0),
+                reads_wait: AtomicBool::new(client_reads_wait),
+                is_waiting: AtomicBool::new(false),
+                share: holds::choose_share(),
             }),
         })
+    }
+
+    /// For a job, which must not act on what is old: on a Galera cluster reading waits, too, until the node has everything
+    /// that was acknowledged on another one.
+    pub fn wait_in_reads(&self) {
+        self.inner.reads_wait.store(true, Ordering::Release);
     }
 
     /// Which kind of database this is.
@@ -191,7 +209,8 @@ impl Session {
         self.claim("mfsd:file_to_queue", move |conn| queues::todo::claim_rebalance(conn, limit)).await
     }
 
-    /// On MySQL claims are made one at a time, under the lock that the reference uses.
+    /// On MySQL claims are made one at a time, under the lock that the reference uses. Where there is no reference, rows that
+    /// two trackers claim at once bring one of them into conflict, which is cheaper than a lock in our table.
     async fn claim<T, F>(&self, lock: &str, body: F) -> StoreResult<Vec<T>>
     where
         T: Send + 'static,
@@ -199,6 +218,12 @@ impl Session {
     {
         if self.backend() != Backend::Mysql {
             return self.write(body).await;
+        }
+        if self.inner.shared.keeps_leases() {
+            return match self.write(body).await {
+                Err(StoreError::Deadlock) => Ok(Vec::new()),
+                claimed => claimed,
+            };
         }
         let Some(guard) = self.try_lock(lock, CLAIM_LOCK_WAIT).await? else { return Ok(Vec::new()) };
         let claimed = self.write(body).await;
@@ -217,16 +242,32 @@ impl SessionInner {
     }
 
     fn run<T>(&self, body: &mut dyn FnMut(&mut StoreConnection) -> StoreResult<T>) -> Run<T> {
-        self.with_connection(|conn| (body(conn), true))
+        let waits = self.reads_wait.load(Ordering::Acquire);
+        self.with_connection(|conn| (self.set_waiting(conn, waits).and_then(|()| body(conn)), true))
     }
 
     /// Whether the body came to its end without an error tells whether a loss was a loss at commit.
     fn run_transaction<T>(&self, body: &mut dyn FnMut(&mut StoreConnection) -> StoreResult<T>) -> Run<T> {
         self.with_connection(|conn| {
+            if let Err(error) = self.set_waiting(conn, true) {
+                return (Err(error), true);
+            }
+            let _written = self.shared.writes_holds().then(|| WritesHolds::with_share(self.share));
             let mut finished = false;
             let result = conn.transaction(|conn| body(conn).inspect(|_| finished = true));
             (result, !finished)
         })
+    }
+
+    /// Galera: sees to it that the next transaction or reading begins only when the node has all that was acknowledged
+    /// elsewhere, or at once.
+    fn set_waiting(&self, conn: &mut StoreConnection, waits: bool) -> StoreResult<()> {
+        if !self.shared.traits.is_galera || self.is_waiting.load(Ordering::Acquire) == waits {
+            return Ok(());
+        }
+        conn.batch_execute(if waits { "SET SESSION wsrep_sync_wait = 1" } else { "SET SESSION wsrep_sync_wait = 0" })?;
+        self.is_waiting.store(waits, Ordering::Release);
+        Ok(())
     }
 
     /// The body gives its result and whether, had the connection been lost, surely nothing was stored.
@@ -235,7 +276,10 @@ impl SessionInner {
         let mut conn = match slot.take() {
             Some(conn) => conn,
             None => match self.shared.connect() {
-                Ok(conn) => conn,
+                Ok(conn) => {
+                    self.is_waiting.store(false, Ordering::Release);
+                    conn
+                }
                 Err(error) => return Run::Done(Err(error)),
             },
         };
@@ -268,7 +312,7 @@ impl SessionInner {
     fn is_lost(&self, error: &StoreError, conn: &mut StoreConnection) -> bool {
         matches!(error, StoreError::Unavailable(_))
             && self.shared.location.backend() != Backend::Sqlite
-            && !conn.is_alive()
+            && (error.is_of_node_cut_off() || !conn.is_alive())
     }
 
     fn count_loss(&self) -> usize {

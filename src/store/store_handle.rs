@@ -5,13 +5,16 @@ use super::connection::{self, Backend, Location, Purpose, StoreConnection, begin
 use super::error::{StoreError, StoreResult};
 use super::extension_tables::{self, ExtensionTables};
 use super::health::{Health, ProbePauses};
+use super::lease::{self, Leases};
 use super::lock::LockTable;
+use super::server_traits::ServerTraits;
 use super::session::Session;
 use super::setup::{self, SetupOptions, SetupOutcome, SetupReport};
 use super::writer::Writer;
-use super::{fid_counter, files, writer};
+use super::{fid_counter, files, tables, writer};
 use crate::ids::Fid;
-use crate::settings::DatabaseSettings;
+use crate::settings::{DatabaseSettings, LockKeeping};
+use diesel::Connection as _;
 use slog::{Logger, debug, error, info, warn};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,6 +23,9 @@ use std::time::{Duration, Instant};
 
 /// A connection that failed sooner is tried once more before the database is taken to be away.
 const SECOND_TRY_WITHIN: Duration = Duration::from_millis(500);
+
+/// How often the counter of fids is tried to be raised when others are in the way.
+const RAISE_TRIES: u32 = 5;
 
 /// The open database. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -39,6 +45,9 @@ pub(super) struct StoreShared {
     pub(super) highest_fid: Fid,
     pub(super) closed: AtomicBool,
     pub(super) health: Health,
+    pub(super) traits: ServerTraits,
+    /// If locks are kept in our table.
+    leases: Option<Arc<Leases>>,
 }
 
 impl StoreShared {
@@ -56,8 +65,29 @@ impl StoreShared {
         })
     }
 
+    /// Are locks kept in our table?
+    pub(super) fn keeps_leases(&self) -> bool {
+        self.leases.is_some()
+    }
+
+    pub(super) fn leases(&self) -> StoreResult<&Arc<Leases>> {
+        self.leases.as_ref().ok_or_else(|| StoreError::Other("no locks are kept in the table".to_owned()))
+    }
+
+    /// Must locks of rows be written to be seen by everybody?
+    pub(super) fn writes_holds(&self) -> bool {
+        self.keeps_leases() && self.location.backend() == Backend::Mysql
+    }
+
     pub(super) fn check_open(&self) -> StoreResult<()> {
         if self.closed.load(Ordering::Acquire) { Err(writer::closed()) } else { Ok(()) }
+    }
+
+    fn start_lease_keeper(self: &Arc<Self>) -> StoreResult<()> {
+        let Some(leases) = &self.leases else { return Ok(()) };
+        let store = Arc::downgrade(self);
+        let connect = move || Some(store.upgrade()?.connect());
+        lease::start_keeper(leases, connect, self.log.clone())
     }
 
     /// One refusal may be an accident; who waited in vain once does not wait again.
@@ -123,10 +153,10 @@ impl Store {
         if !settings.skip_schema_check {
             setup::check_version(&mut conn)?;
         }
-        begin(&mut conn)?;
-        fid_counter::raise(&mut conn)?;
-        let highest_fid = files::max_fid(&mut conn)?.unwrap_or(Fid(0));
-        commit(&mut conn)?;
+        check_lock_keeping(&mut conn, settings)?;
+        let traits = ServerTraits::ask(&mut conn)?;
+        warn_of(&traits, settings, &log);
+        let highest_fid = raise_counter(&mut conn)?;
         drop(conn);
         let writer = match location.backend() {
             Backend::Sqlite => Some(start_writer(&location, settings, &log)?),
@@ -142,8 +172,12 @@ impl Store {
             highest_fid,
             closed: AtomicBool::new(false),
             health: Health::new(),
+            traits,
+            leases: (settings.locks == LockKeeping::Table).then(Arc::default),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Arc::new(shared);
+        shared.start_lease_keeper()?;
+        Ok(Self { shared })
     }
 
     /// Creates the schema in an empty database, with the SQLite file and its directory if need be, completes a setup that
@@ -213,6 +247,74 @@ impl Store {
         if let Some(writer) = &self.shared.writer {
             writer.close();
         }
+    }
+}
+
+/// Moves the counter of fids above all that are in use; the highest fid of a file. Two trackers that start on two nodes of a
+/// Galera cluster are in each other's way.
+fn raise_counter(conn: &mut StoreConnection) -> StoreResult<Fid> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match raise_once(conn) {
+            Err(StoreError::Deadlock) if tries < RAISE_TRIES => {}
+            raised => return raised,
+        }
+    }
+}
+
+fn raise_once(conn: &mut StoreConnection) -> StoreResult<Fid> {
+    let raise = |conn: &mut StoreConnection| {
+        fid_counter::raise(conn)?;
+        Ok(files::max_fid(conn)?.unwrap_or(Fid(0)))
+    };
+    if conn.backend() != Backend::Sqlite {
+        return conn.transaction(raise);
+    }
+    begin(conn)?;
+    let highest_fid = raise(conn)?;
+    commit(conn)?;
+    Ok(highest_fid)
+}
+
+/// Refuses a setting that cannot be kept to.
+fn check_lock_keeping(conn: &mut StoreConnection, settings: &DatabaseSettings) -> StoreResult<()> {
+    if settings.locks == LockKeeping::Server {
+        return Ok(());
+    }
+    if conn.backend() == Backend::Sqlite {
+        return Err(StoreError::InvalidValue(
+            "database.locks = \"table\" is for database servers; SQLite's locks are rows of a table anyway".to_owned(),
+        ));
+    }
+    for table in ["mogilefs_lock", "mogilefs_hold"] {
+        if !tables::exists(conn, table)? {
+            return Err(StoreError::Schema(format!(
+                "the database lacks the table {table}, which database.locks = \"table\" needs: run `mogilefs db setup`"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Says what an operator has to know of the server.
+fn warn_of(traits: &ServerTraits, settings: &DatabaseSettings, log: &Logger) {
+    if settings.locks == LockKeeping::Table {
+        return;
+    }
+    if traits.is_galera {
+        warn!(
+            log,
+            "the database is a Galera cluster, whose nodes do not know each other's locks: trackers that use different \
+            nodes may work on one file at the same time; set database.locks = \"table\""
+        );
+    }
+    if traits.has_one_lock_per_session {
+        warn!(
+            log,
+            "the database server holds one named lock per session, and a tracker needs several: jobs will lose locks; \
+            it must be MySQL 5.7.5 or MariaDB 10.0.2 or newer, or database.locks = \"table\""
+        );
     }
 }
 

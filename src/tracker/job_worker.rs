@@ -220,7 +220,10 @@ impl<W: Work> Actor for JobWorker<W> {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.seat.beat();
         let context = match (self.open)(&self.log) {
-            Ok(context) => Rc::new(context),
+            Ok(context) => {
+                context.session.wait_in_reads();
+                Rc::new(context)
+            }
             Err(error) => {
                 slog::error!(self.log, "worker cannot start"; "error" => %error);
                 ctx.stop();

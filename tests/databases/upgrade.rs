@@ -8,7 +8,9 @@ use mogilefs::store::{Backend, SCHEMA_VERSION, SetupOutcome, Severity, Store, St
 /// Takes a fresh schema back to how the reference had it at a version.
 fn take_back(database: &Database, version: i64) {
     assert_eq!(Store::setup(&database.settings()), Ok(SetupOutcome::Created));
-    for table in ["mogilefs_deleted_file", "mogilefs_fsck_run", "mogilefs_device_guard"] {
+    for table in
+        ["mogilefs_deleted_file", "mogilefs_fsck_run", "mogilefs_device_guard", "mogilefs_lock", "mogilefs_hold"]
+    {
         database.execute(&format!("DROP TABLE {table}"));
     }
     let is_older_than = |step: i64| version < step;

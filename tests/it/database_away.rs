@@ -81,11 +81,11 @@ fn workers_may_start_while_the_database_is_away() {
 }
 
 /// What a key may hold when all is over: more than one answer where nobody was told how a request ended.
-type Ledger = BTreeMap<String, Vec<Option<Vec<u8>>>>;
+pub type Ledger = BTreeMap<String, Vec<Option<Vec<u8>>>>;
 
 /// One client: uploads, overwrites and deletes keys of its own until it has done so many things. Keys of which it does
 /// not know how they ended it leaves alone.
-fn work(mut session: Session, name: usize, acknowledged: &AtomicUsize) -> Ledger {
+pub fn work(mut session: Session, name: usize, acknowledged: &AtomicUsize) -> Ledger {
     const ACTIONS: usize = 60;
     let mut ledger = Ledger::new();
     let mut known: Vec<String> = Vec::new();
@@ -206,7 +206,8 @@ fn disturb(proxy: &DatabaseProxy, acknowledged: &AtomicUsize, is_over: impl Fn()
     }
 }
 
-fn check(cluster: &Cluster, ledger: &Ledger) {
+/// Every key leads to what the ledger says, in two whole copies.
+pub fn check(cluster: &Cluster, ledger: &Ledger) {
     let mut session = cluster.session();
     for (key, states) in ledger {
         let reply = eventually("the database is back", || {

@@ -16,6 +16,8 @@ mod deletion;
 mod explain;
 mod extensions;
 mod fsck;
+#[cfg(feature = "mysql")]
+mod galera;
 mod maintenance;
 mod memcached;
 mod monitor;

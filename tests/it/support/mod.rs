@@ -4,6 +4,8 @@ pub mod cluster;
 pub mod database;
 pub mod database_proxy;
 pub mod fake_node;
+#[cfg(feature = "mysql")]
+pub mod galera;
 pub mod memcached;
 pub mod nginx;
 pub mod process;

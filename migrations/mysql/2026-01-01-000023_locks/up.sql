@@ -1,0 +1,16 @@
+-- Ours: locks that trackers take from each other where the locks of the server do not do (setting database.locks = "table"), and
+-- counters that stand for row locks on clusters whose nodes do not see each other's. A reference tracker does not know them.
+
+CREATE TABLE IF NOT EXISTS mogilefs_lock (
+  name VARCHAR(64) NOT NULL PRIMARY KEY,
+  owner VARCHAR(64) NOT NULL,
+  hostname VARCHAR(255) NOT NULL,
+  pid INT UNSIGNED NOT NULL,
+  expires_at INT UNSIGNED NOT NULL,
+  writes BIGINT UNSIGNED NOT NULL
+) ENGINE=InnoDB;
+
+CREATE TABLE IF NOT EXISTS mogilefs_hold (
+  name VARCHAR(64) NOT NULL PRIMARY KEY,
+  writes BIGINT UNSIGNED NOT NULL
+) ENGINE=InnoDB;
