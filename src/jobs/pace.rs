@@ -1,7 +1,8 @@
 //! Background work gives way to clients: when requests become slower than they are without it, it rests.
 //!
 //! One pace per tracker. Connections say how long prompt requests took ([`Pace::note_request`]: a few loads and adds, no
-//! lock); workers ask after each piece of work how long to rest ([`Pace::rest_after`]). What is held is the slow end: not
+//! lock); workers ask before each piece of work how many of them may be done side by side ([`Pace::side_by_side`]), and
+//! after it how long to rest ([`Pace::rest_after`]). What is held is the slow end: not
 //! more than one request in a hundred may take longer than twice what one in a hundred takes while no background work is
 //! done. Without clients there is no rest at all. It never stops work altogether: a share of the time, the floor, is
 //! always left, since files with one copy are waiting.
@@ -99,6 +100,23 @@ impl Pace {
         rest_for(inner.share.load(Ordering::Relaxed), worked)
     }
 
+    /// How many of so many pieces of work may be done side by side now; at least one. A burst of work is as long a wait for
+    /// a request as its pieces together, however long the rest after it.
+    pub fn side_by_side(&self, most: usize) -> usize {
+        let inner = &*self.0;
+        let share = match inner.is_background_active.load(Ordering::Relaxed) {
+            _ if !inner.is_on => FULL_SHARE,
+            true => inner.share.load(Ordering::Relaxed),
+            false => self.share_at_begin(inner.requests.load(Ordering::Relaxed)),
+        };
+        (most * share as usize / FULL_SHARE as usize).max(1)
+    }
+
+    /// The share of work that begins, by the requests of late.
+    fn share_at_begin(&self, requests: u64) -> u32 {
+        if requests < REQUESTS_IDLE { FULL_SHARE } else { SHARE_AT_BEGIN.max(self.0.floor) }
+    }
+
     /// The share of the time that background work has now, in percent.
     pub fn share_percent(&self) -> u32 {
         self.0.share.load(Ordering::Relaxed) * 100 / FULL_SHARE
@@ -109,9 +127,8 @@ impl Pace {
         let inner = &*self.0;
         inner.window.lock().unwrap_or_else(PoisonError::into_inner).begun = now;
         inner.slow_requests.store(0, Ordering::Relaxed);
-        let is_disturbing = inner.requests.swap(0, Ordering::Relaxed) >= REQUESTS_IDLE;
-        let share = if is_disturbing { SHARE_AT_BEGIN.max(inner.floor) } else { FULL_SHARE };
-        inner.share.store(share, Ordering::Relaxed);
+        let requests = inner.requests.swap(0, Ordering::Relaxed);
+        inner.share.store(self.share_at_begin(requests), Ordering::Relaxed);
     }
 
     /// Whoever comes first after the end of a window judges it; nobody waits for that.
@@ -219,10 +236,12 @@ mod tests {
     fn work_begins_slowly_only_where_clients_are() {
         let pace = Pace::new(&Settings::defaults().jobs);
         let worked = Duration::from_millis(1);
-        assert_eq!(pace.rest_after(worked), Duration::ZERO);
+        assert_eq!((pace.side_by_side(200), pace.rest_after(worked)), (200, Duration::ZERO));
         let pace = Pace::new(&Settings::defaults().jobs);
         (0..REQUESTS_IDLE).for_each(|_| pace.note_request(Duration::from_micros(100)));
+        assert_eq!((pace.side_by_side(200), pace.side_by_side(8)), (10, 1), "the first pieces of work know it too");
         assert_eq!(pace.rest_after(worked), 19 * worked);
+        assert_eq!((pace.side_by_side(200), pace.side_by_side(8)), (10, 1));
         assert_eq!(pace.share_percent(), 5);
     }
 
@@ -232,7 +251,7 @@ mod tests {
         settings.give_way_to_clients = false;
         let pace = Pace::new(&settings);
         pace.0.share.store(FLOOR, Ordering::Relaxed);
-        assert_eq!(pace.rest_after(Duration::from_secs(1)), Duration::ZERO);
+        assert_eq!((pace.side_by_side(7), pace.rest_after(Duration::from_secs(1))), (7, Duration::ZERO));
     }
 
     proptest! {

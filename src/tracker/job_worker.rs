@@ -20,6 +20,7 @@ use futures::future::{LocalBoxFuture, join, join_all};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use slog::Logger;
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -259,21 +260,28 @@ impl<W: Work> Handler<Retire> for JobWorker<W> {
 async fn work_rounds<J: Job>(hands: Hands) {
     let Hands { context, master, mut retire } = hands;
     let leave = retire.clone();
-    let in_flight_max = J::in_flight_max(&context);
+    let begin = |batch: Vec<J::Todo>| run_guarded::<J>(context.clone(), batch, leave.clone());
     let mut rows_in_hand = 0;
     let mut in_hand = FuturesUnordered::new();
+    let mut waiting = VecDeque::new();
     let mut wanted: Option<oneshot::Receiver<Vec<J::Todo>>> = None;
     loop {
-        let room = in_flight_max - rows_in_hand;
+        // May be less than what was asked for: clients may have come meanwhile.
+        let side_by_side = context.pace.side_by_side(J::in_flight_max(&context));
+        let mut room = side_by_side.saturating_sub(rows_in_hand);
+        while let Some(batch) = next_batch::<J>(&mut waiting, room) {
+            room -= batch.len();
+            rows_in_hand += batch.len();
+            in_hand.push(begin(batch));
+        }
         // Asked for when there is room for a whole batch: else rows would trickle in as batches of one.
-        if wanted.is_none() && room >= J::BATCH_MAX.min(in_flight_max) {
+        if wanted.is_none() && waiting.is_empty() && room >= J::BATCH_MAX.min(side_by_side) {
             wanted = ask::<J>(&context, &master, room);
         }
         tokio::select! {
-            todos = receive(&mut wanted) => {
+            todos = receive(&mut wanted), if waiting.is_empty() => {
                 wanted = None;
-                rows_in_hand += todos.len();
-                in_hand.extend(batches::<J>(todos).map(|batch| run_guarded::<J>(context.clone(), batch, leave.clone())));
+                waiting.extend(todos);
             }
             Some(rows) = in_hand.next(), if !in_hand.is_empty() => rows_in_hand -= rows,
             _ = retire.wait_for(|&retire| retire) => break,
@@ -282,17 +290,18 @@ async fn work_rounds<J: Job>(hands: Hands) {
     // Rows that arrived meanwhile are in hand as well; what is in hand is finished.
     if let Some(mut wanted) = wanted {
         wanted.close();
-        let todos = wanted.try_recv().unwrap_or_default();
-        in_hand.extend(batches::<J>(todos).map(|batch| run_guarded::<J>(context.clone(), batch, leave.clone())));
+        waiting.extend(wanted.try_recv().unwrap_or_default());
+    }
+    while let Some(batch) = next_batch::<J>(&mut waiting, J::BATCH_MAX) {
+        in_hand.push(begin(batch));
     }
     while in_hand.next().await.is_some() {}
 }
 
-fn batches<J: Job>(todos: Vec<J::Todo>) -> impl Iterator<Item = Vec<J::Todo>> {
-    let mut rest = todos.into_iter();
-    std::iter::from_fn(move || {
-        Some(rest.by_ref().take(J::BATCH_MAX).collect()).filter(|batch: &Vec<_>| !batch.is_empty())
-    })
+/// The rows that are to be begun with together, as far as there is room; `None` without any.
+fn next_batch<J: Job>(waiting: &mut VecDeque<J::Todo>, room: usize) -> Option<Vec<J::Todo>> {
+    let rows = J::BATCH_MAX.min(room).min(waiting.len());
+    (rows > 0).then(|| waiting.drain(..rows).collect())
 }
 
 fn ask<J: Job>(
