@@ -10,7 +10,7 @@ use crate::memcached::{Client, Found, Servers, Unavailable, WireKey, parse_addre
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::store::files::{FileRow, LocatedFile};
-use crate::store::{Backend, Session, StoreResult, files};
+use crate::store::{Backend, ChangeNote, FoundBy, Session, StoreResult, files};
 use bstr::{BStr, BString};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -105,19 +105,19 @@ impl PathCache {
         });
     }
 
-    /// Where the file of a key is: from the cache if `may_be_cached` and it is there, else by `read`, which asks the
-    /// database; what that says is stored.
+    /// Where the file of a key is: from the cache if `may_be_cached` and it is there, else from the database; what its
+    /// master says is stored.
     ///
     /// # Errors
-    /// Those of `read`.
+    /// Those of the database.
     pub async fn locate(
         &self,
         view: &ClusterView,
+        session: &Session,
         (dmid, dkey): (Dmid, &BStr),
         may_be_cached: bool,
-        read: impl FnOnce() -> StoreResult<Option<LocatedFile>>,
     ) -> StoreResult<Option<Location>> {
-        let Some(active) = self.active(view) else { return Ok(read()?.map(Location::from)) };
+        let Some(active) = self.active(view) else { return Ok(session.locate(dmid, dkey)?.0.map(Location::from)) };
         let key = active.key(dmid, dkey);
         let begun = Instant::now();
         let found = active.client.get(&key).await;
@@ -131,8 +131,8 @@ impl PathCache {
                 return Ok(Some(Location { fid, devids, length: None }));
             }
         }
-        let located = read()?;
-        if let (Some((file, devids)), Ok(found)) = (&located, &found)
+        let (located, found_by) = read_for_cache(session, dmid, dkey, may_be_cached)?;
+        if let (Some((file, devids)), FoundBy::Master, Ok(found)) = (&located, found_by, &found)
             // Another spelling of the stored key: the entry would not be found when the file changes.
             && file.dkey == dkey
             && (*found != Found::Nothing || begun.elapsed() < FILL_WITHIN)
@@ -171,8 +171,22 @@ impl PathCache {
             keys.dedup();
             (active, keys)
         });
-        PathChange { covers }
+        PathChange { covers, note: session.note_change(dmid, dkeys) }
     }
+}
+
+/// What is to be stored must be the master's word. Who took nothing from the cache asks replicas first, for the master's
+/// sake.
+fn read_for_cache(
+    session: &Session,
+    dmid: Dmid,
+    dkey: &BStr,
+    is_miss: bool,
+) -> StoreResult<(Option<LocatedFile>, FoundBy)> {
+    if is_miss && let Ok(located) = session.read(|conn| files::locate(conn, dmid, dkey)) {
+        return Ok((located, FoundBy::Master));
+    }
+    session.locate(dmid, dkey)
 }
 
 /// The database decides which keys are one (database.md 1.6); the entry is under the stored spelling. SQLite compares
@@ -189,16 +203,28 @@ fn other_spellings(session: &Session, dmid: Dmid, dkey: &BStr) -> Vec<BString> {
 #[must_use]
 pub struct PathChange {
     covers: Option<(Rc<Active>, Vec<WireKey>)>,
+    note: ChangeNote,
 }
 
 impl PathChange {
+    /// To be called when it is known which files, besides those that have the keys in these very spellings, the change
+    /// was about. After an error nobody knows, and all of the domain count.
+    pub fn covers_files<E>(&mut self, dmid: Dmid, fids: Result<&[Fid], E>) {
+        match fids {
+            Ok(fids) => fids.iter().for_each(|&fid| self.note.covers_file(fid)),
+            Err(_) => self.note.covers_domain(dmid),
+        }
+    }
+
     /// To be called when the change was made, or failed so that nobody knows. Afterwards no reader of this tracker sees
     /// what was before; no reader at all if the server of the entry can be reached.
     pub async fn announce(mut self) {
         if let Some((active, keys)) = &self.covers {
             active.client.forget(keys).await;
-            self.covers = None;
         }
+        self.covers = None;
+        // Nobody was told of the change until now.
+        self.note.end();
     }
 }
 

@@ -8,6 +8,7 @@ use super::queues;
 use super::queues::delete::DeleteTodo;
 use super::queues::replicate::ReplicateTodo;
 use super::queues::todo::{FsckTodo, RebalanceTodo};
+use super::replicas::ReplicaConnections;
 use super::store_handle::{StoreShared, writer_vanished};
 use super::writer::Durability;
 use crate::ids::Fid;
@@ -39,6 +40,7 @@ pub(super) struct SessionInner {
     pub(super) losses: Arc<AtomicU64>,
     /// Locks held on the present connection (database servers only).
     pub(super) locks_held: AtomicUsize,
+    pub(super) replica_connections: ReplicaConnections,
 }
 
 /// How a run on the connection ended.
@@ -66,6 +68,7 @@ impl Session {
                 conn: Mutex::new(conn),
                 losses: Arc::default(),
                 locks_held: AtomicUsize::new(0),
+                replica_connections: ReplicaConnections::default(),
             }),
         })
     }

@@ -6,6 +6,8 @@ use super::error::{StoreError, StoreResult};
 use super::extension_tables::{self, ExtensionTables};
 use super::health::{Health, ProbePauses};
 use super::lock::LockTable;
+use super::recent_changes::RecentChanges;
+use super::replicas::Replicas;
 use super::session::Session;
 use super::setup::{self, SetupOptions, SetupOutcome, SetupReport};
 use super::writer::Writer;
@@ -39,6 +41,8 @@ pub(super) struct StoreShared {
     pub(super) highest_fid: Fid,
     pub(super) closed: AtomicBool,
     pub(super) health: Health,
+    pub(super) replicas: Replicas,
+    pub(super) changes: Arc<RecentChanges>,
 }
 
 impl StoreShared {
@@ -142,6 +146,8 @@ impl Store {
             highest_fid,
             closed: AtomicBool::new(false),
             health: Health::new(),
+            replicas: Replicas::default(),
+            changes: Arc::new(RecentChanges::new()),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -192,6 +198,10 @@ impl Store {
             Backend::Sqlite => extension_tables::setup(&self.shared.settings, wanted).map(drop),
             Backend::Mysql | Backend::Postgres => extension_tables::check(&mut self.shared.connect()?, wanted),
         }
+    }
+
+    pub(super) fn shared(&self) -> &Arc<StoreShared> {
+        &self.shared
     }
 
     /// Which kind of database this is.

@@ -27,6 +27,7 @@ mod random_requests;
 mod reaper;
 mod rebalance;
 mod recovery;
+mod replicas;
 mod replicate_job;
 mod replication;
 mod statements;

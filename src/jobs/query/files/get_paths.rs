@@ -10,7 +10,6 @@ use crate::jobs::query::error::CommandResult;
 use crate::jobs::query::spec::{CommandSpec, DOMAIN, Group, Origin, flag, number, pair};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
-use crate::store::files;
 use futures::StreamExt as _;
 
 pub const SPEC: CommandSpec = CommandSpec {
@@ -48,9 +47,8 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
         return handle_many(query, dmid).await;
     }
     let key = query.key()?;
-    let read = || query.ctx.session.read(|conn| files::locate(conn, dmid, key));
     let noverify = query.args.flag("noverify");
-    let found = query.ctx.path_cache.locate(&query.ctx.view, (dmid, key), noverify, read).await?;
+    let found = query.ctx.path_cache.locate(&query.ctx.view, &query.ctx.session, (dmid, key), noverify).await?;
     let Location { fid, devids, length } = found.ok_or(ErrorCode::UnknownKey)?;
     let paths = readable_paths(query, fid, length.filter(|_| !noverify), &devids).await;
     let mut pairs = Pairs::new();
