@@ -63,6 +63,9 @@ pub struct DatabaseSettings {
     pub replica_lag_max_ms: u64,
     pub replica_check_interval_ms: u64,
     pub replica_unmeasured: bool,
+    pub island_mode: bool,
+    pub island_entries_max: usize,
+    pub island_bytes_max: usize,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

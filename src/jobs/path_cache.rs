@@ -4,13 +4,14 @@
 //! spelling that the database itself has, and never over something newer. Who changes what a key leads to says so:
 //! [`PathCache::change`] before, [`PathChange::announce`] after the change.
 
+use super::island::{Island, OwnChange};
 use crate::cluster::{ClusterSnapshot, ClusterView};
 use crate::ids::{DevId, Dmid, Fid};
 use crate::memcached::{Client, Found, Servers, Unavailable, WireKey, parse_addresses};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::store::files::{FileRow, LocatedFile};
-use crate::store::{Backend, ChangeNote, FoundBy, Session, StoreResult, files};
+use crate::store::{Backend, FoundBy, Session, StoreError, StoreResult, files};
 use bstr::{BStr, BString};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -38,11 +39,13 @@ pub struct Location {
     pub devids: Vec<DevId>,
     /// Bytes; only the database knows.
     pub length: Option<i64>,
+    /// Said from memory, because the database is away: it was so that long ago.
+    pub stale_for: Option<Duration>,
 }
 
 impl From<LocatedFile> for Location {
     fn from((file, devids): LocatedFile) -> Self {
-        Self { fid: file.fid, devids, length: Some(file.length) }
+        Self { fid: file.fid, devids, length: Some(file.length), stale_for: None }
     }
 }
 
@@ -54,6 +57,7 @@ pub struct PathCache {
     /// The snapshot from which `active` was made. Held, so that no other one can be mistaken for it.
     seen: RefCell<Option<Arc<ClusterSnapshot>>>,
     active: RefCell<Option<Rc<Active>>>,
+    island: Island,
 }
 
 /// One configuration of the cache.
@@ -72,8 +76,8 @@ impl Active {
 }
 
 impl PathCache {
-    pub fn new(servers: Servers, settings: Arc<Settings>, metrics: Metrics) -> Self {
-        Self { servers, settings, metrics, seen: RefCell::default(), active: RefCell::default() }
+    pub fn new(servers: Servers, settings: Arc<Settings>, metrics: Metrics, island: Island) -> Self {
+        Self { servers, settings, metrics, seen: RefCell::default(), active: RefCell::default(), island }
     }
 
     /// The configuration of the latest snapshot; `None` while the cache is off.
@@ -105,12 +109,24 @@ impl PathCache {
         });
     }
 
-    /// Where the file of a key is: from the cache if `may_be_cached` and it is there, else from the database; what its
-    /// master says is stored.
+    /// Where the file of a key is: from the cache if `may_be_cached` and it is there, else from the database, whose
+    /// master's word is stored; while that is away, in island mode, from memory.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn locate(
+        &self,
+        view: &ClusterView,
+        session: &Session,
+        (dmid, dkey): (Dmid, &BStr),
+        may_be_cached: bool,
+    ) -> StoreResult<Option<Location>> {
+        let asked_at = Instant::now();
+        let located = self.look_up(view, session, (dmid, dkey), may_be_cached).await;
+        self.island.settle(session, (dmid, dkey), asked_at, located)
+    }
+
+    async fn look_up(
         &self,
         view: &ClusterView,
         session: &Session,
@@ -128,7 +144,7 @@ impl PathCache {
         if may_be_cached {
             self.count(&found, cached.is_some());
             if let Some((fid, devids)) = cached {
-                return Ok(Some(Location { fid, devids, length: None }));
+                return Ok(Some(Location { fid, devids, length: None, stale_for: None }));
             }
         }
         let (located, found_by) = read_for_cache(session, dmid, dkey, may_be_cached)?;
@@ -171,7 +187,8 @@ impl PathCache {
             keys.dedup();
             (active, keys)
         });
-        PathChange { covers, note: session.note_change(dmid, dkeys) }
+        let changed = OwnChange::begin(&self.island, session, dmid, dkeys);
+        PathChange { covers, changed }
     }
 }
 
@@ -203,16 +220,17 @@ fn other_spellings(session: &Session, dmid: Dmid, dkey: &BStr) -> Vec<BString> {
 #[must_use]
 pub struct PathChange {
     covers: Option<(Rc<Active>, Vec<WireKey>)>,
-    note: ChangeNote,
+    changed: OwnChange,
 }
 
 impl PathChange {
     /// To be called when it is known which files, besides those that have the keys in these very spellings, the change
-    /// was about. After an error nobody knows, and all of the domain count.
-    pub fn covers_files<E>(&mut self, dmid: Dmid, fids: Result<&[Fid], E>) {
+    /// was about; or why it failed.
+    pub fn covers_files(&mut self, dmid: Dmid, fids: Result<&[Fid], &StoreError>) {
         match fids {
-            Ok(fids) => fids.iter().for_each(|&fid| self.note.covers_file(fid)),
-            Err(_) => self.note.covers_domain(dmid),
+            Ok(fids) => self.changed.add_files(fids),
+            Err(error) if error.may_be_stored() => self.changed.add_domain(dmid),
+            Err(_) => self.changed.void(),
         }
     }
 
@@ -224,7 +242,7 @@ impl PathChange {
         }
         self.covers = None;
         // Nobody was told of the change until now.
-        self.note.end();
+        self.changed.end();
     }
 }
 

@@ -32,6 +32,16 @@ pub enum StoreError {
     Other(String),
 }
 
+/// In the text of an error after which a write may be stored all the same.
+pub(super) const MAY_BE_STORED: &str = "whether the write was stored is unknown";
+
+impl StoreError {
+    /// May a write that got this error be stored all the same?
+    pub fn may_be_stored(&self) -> bool {
+        matches!(self, Self::Unavailable(text) if text.contains(MAY_BE_STORED))
+    }
+}
+
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         match error {

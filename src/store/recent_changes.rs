@@ -138,6 +138,11 @@ impl ChangeNote {
         self.add(Changed::Domain(dmid.0));
     }
 
+    /// The change was refused: nothing is different.
+    pub fn void(&mut self) {
+        self.things.clear();
+    }
+
     fn add(&mut self, thing: Changed<'_>) {
         if self.changes.is_on() {
             self.things.push(self.changes.hasher.hash_one(thing));
@@ -150,9 +155,16 @@ impl ChangeNote {
     }
 }
 
+impl ChangeNote {
+    /// Nobody knows how the change ends. Nothing after [`ChangeNote::end`].
+    pub fn give_up(&mut self) {
+        self.changes.note(&std::mem::take(&mut self.things), Instant::now() + DOUBT);
+    }
+}
+
 impl Drop for ChangeNote {
     fn drop(&mut self) {
-        self.changes.note(&self.things, Instant::now() + DOUBT);
+        self.give_up();
     }
 }
 

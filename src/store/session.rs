@@ -3,7 +3,7 @@
 //! A write either is stored as a whole and answered, or is an error: never a silent success (C78, D6).
 
 use super::connection::{Backend, StoreConnection};
-use super::error::{StoreError, StoreResult};
+use super::error::{MAY_BE_STORED, StoreError, StoreResult};
 use super::queues;
 use super::queues::delete::DeleteTodo;
 use super::queues::replicate::ReplicateTodo;
@@ -295,7 +295,7 @@ fn jitter(tries: u32) -> Duration {
 
 fn lost(error: &StoreError, safe: bool, locks: usize) -> StoreError {
     StoreError::Unavailable(match (safe, locks) {
-        (false, _) => format!("connection lost at commit, whether the write was stored is unknown: {error}"),
+        (false, _) => format!("connection lost at commit, {MAY_BE_STORED}: {error}"),
         (true, 0) => format!("connection lost: {error}"),
         (true, locks) => format!("connection lost, and {locks} locks with it: {error}"),
     })

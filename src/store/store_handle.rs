@@ -2,7 +2,7 @@
 
 use super::check::{self, SchemaReport};
 use super::connection::{self, Backend, Location, Purpose, StoreConnection, begin, commit, connect};
-use super::error::{StoreError, StoreResult};
+use super::error::{MAY_BE_STORED, StoreError, StoreResult};
 use super::extension_tables::{self, ExtensionTables};
 use super::health::{Health, ProbePauses};
 use super::lock::LockTable;
@@ -235,5 +235,5 @@ fn start_writer(location: &Location, settings: &DatabaseSettings, log: &Logger) 
 
 /// The answer of a writer that ended without answering: its thread panicked.
 pub(super) fn writer_vanished() -> StoreError {
-    StoreError::Unavailable("the writer ended; whether the write was stored is unknown".to_owned())
+    StoreError::Unavailable(format!("the writer ended; {MAY_BE_STORED}"))
 }

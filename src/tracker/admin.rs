@@ -82,6 +82,7 @@ fn replica_lines(replicas: &[ReplicaReport], master_instead: u64) -> Vec<(String
 /// Sorted by name; a counter appears once it has counted.
 fn counters(metrics: &Metrics) -> Vec<(String, u64)> {
     let mut counters = vec![
+        ("island_answers".to_owned(), metrics.island_answers.get()),
         ("memcache_errors".to_owned(), metrics.memcache_errors.get()),
         ("memcache_hits".to_owned(), metrics.memcache_hits.get()),
         ("memcache_misses".to_owned(), metrics.memcache_misses.get()),

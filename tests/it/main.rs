@@ -16,6 +16,7 @@ mod deletion;
 mod explain;
 mod extensions;
 mod fsck;
+mod island;
 mod maintenance;
 mod memcached;
 mod monitor;

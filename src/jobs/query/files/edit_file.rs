@@ -66,7 +66,7 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
             Ok(new_fid)
         })
         .await;
-    change.covers_files(dmid, Ok::<_, ()>(&[old_fid]));
+    change.covers_files(dmid, moved.as_ref().map(|_| std::slice::from_ref(&old_fid)));
     change.announce().await;
     let new_fid = match moved {
         Ok(new_fid) => new_fid,

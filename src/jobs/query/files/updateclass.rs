@@ -40,8 +40,8 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
     }
     if file.classid != classid {
         let mut change = query.ctx.path_change(domain.dmid, &[]);
-        change.covers_files(domain.dmid, Ok::<_, ()>(&[file.fid]));
         let is_changed = query.ctx.session.write(move |conn| files::set_class(conn, file.fid, classid)).await;
+        change.covers_files(domain.dmid, is_changed.as_ref().map(|_| std::slice::from_ref(&file.fid)));
         change.announce().await;
         if !is_changed? {
             // Gone since: the file, or the class by way of another tracker.
