@@ -60,6 +60,8 @@ pub struct DatabaseSettings {
     pub lock_wait_ms: u64,
     pub connect_timeout_ms: u64,
     pub write_group_max: usize,
+    pub silence_max_ms: u64,
+    pub max_handles: u64,
     pub replica_lag_max_ms: u64,
     pub replica_check_interval_ms: u64,
     pub replica_unmeasured: bool,

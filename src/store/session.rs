@@ -41,6 +41,8 @@ pub(super) struct SessionInner {
     /// Locks held on the present connection (database servers only).
     pub(super) locks_held: AtomicUsize,
     pub(super) replica_connections: ReplicaConnections,
+    /// Of the present connection, or nearly.
+    uses: AtomicU64,
 }
 
 /// How a run on the connection ended.
@@ -69,6 +71,7 @@ impl Session {
                 losses: Arc::default(),
                 locks_held: AtomicUsize::new(0),
                 replica_connections: ReplicaConnections::default(),
+                uses: AtomicU64::new(0),
             }),
         })
     }
@@ -236,7 +239,7 @@ impl SessionInner {
     fn with_connection<T>(&self, body: impl FnOnce(&mut StoreConnection) -> (StoreResult<T>, bool)) -> Run<T> {
         let mut slot = self.conn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut conn = match slot.take() {
-            Some(conn) => conn,
+            Some(conn) => self.renewed(conn),
             None => match self.shared.connect() {
                 Ok(conn) => conn,
                 Err(error) => return Run::Done(Err(error)),
@@ -265,6 +268,19 @@ impl SessionInner {
                 Run::Done(result)
             }
         }
+    }
+
+    /// After `max_handles` uses another connection takes its place, if there is one to be had and no lock goes with it.
+    fn renewed(&self, conn: StoreConnection) -> StoreConnection {
+        let uses_max = self.shared.settings.max_handles;
+        if uses_max == 0 || self.uses.fetch_add(1, Ordering::Relaxed) < uses_max {
+            return conn;
+        }
+        if self.locks_held.load(Ordering::Acquire) > 0 || self.shared.location.backend() == Backend::Sqlite {
+            return conn;
+        }
+        self.uses.store(0, Ordering::Relaxed);
+        self.shared.connect().unwrap_or(conn)
     }
 
     /// SQLite's file is not lost; of a server's connection only the server can tell.

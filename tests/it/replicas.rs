@@ -293,6 +293,8 @@ fn replicas_answer_while_the_master_is_away_and_the_other_way_round() {
         while Instant::now() < until {
             assert_eq!((answered_by(&mut session, "k"), paths(&mut session, "k")), (BY_REPLICA.into(), "1".into()));
             assert_eq!(session.refused("file_info domain=d&key=changed"), "db");
+            // Nothing comes of these, so they take nothing away from the replica.
+            assert_eq!(session.refused("delete domain=d&key=k"), "db");
             std::thread::sleep(Duration::from_millis(100));
         }
         to_replica.cut();
