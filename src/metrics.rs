@@ -66,6 +66,8 @@ pub struct Metrics {
     pub memcache_misses: Counter,
     /// `memcache_errors`: paths asked for in vain.
     pub memcache_errors: Counter,
+    /// `island_answers`: paths told from memory while the database was away.
+    pub island_answers: Counter,
     /// Workers that were replaced after a panic or a hang.
     pub workers_replaced: Counter,
     /// Clients connected now.

@@ -62,6 +62,14 @@ pub struct DatabaseSettings {
     pub write_group_max: usize,
     pub locks: LockKeeping,
     pub client_reads_wait: bool,
+    pub silence_max_ms: u64,
+    pub max_handles: u64,
+    pub replica_lag_max_ms: u64,
+    pub replica_check_interval_ms: u64,
+    pub replica_unmeasured: bool,
+    pub island_mode: bool,
+    pub island_entries_max: usize,
+    pub island_bytes_max: usize,
 }
 
 /// Where locks between trackers are kept.

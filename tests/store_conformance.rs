@@ -632,10 +632,10 @@ async fn c40_rename(f: &Fixture) {
     };
     assert_eq!(rename("a", "b").await, RenameOutcome::KeyExists);
     f.has("file WHERE fid = 1 AND dkey = 'a'");
-    assert_eq!(rename("a", "c").await, RenameOutcome::Renamed);
+    assert_eq!(rename("a", "c").await, RenameOutcome::Renamed(Fid(1)));
     f.has("file WHERE fid = 1 AND dkey = 'c'");
     assert_eq!(rename("a", "d").await, RenameOutcome::UnknownKey);
-    assert_eq!(rename("c", "c").await, RenameOutcome::Renamed);
+    assert_eq!(rename("c", "c").await, RenameOutcome::Renamed(Fid(1)));
 }
 
 async fn c41_list_after(f: &Fixture) {

@@ -7,6 +7,7 @@ use super::copy_slots::CopySlots;
 use super::doubtful_copies::DoubtfulCopies;
 use super::extensions::Extensions;
 use super::fsck::FsckShared;
+use super::island::Island;
 use super::pace::Pace;
 use super::path_cache::{PathCache, PathChange};
 use crate::clock::{Chance, new_chance};
@@ -67,6 +68,7 @@ pub struct SharedContext {
     copy_slots: CopySlots,
     doubtful_copies: DoubtfulCopies,
     fsck: FsckShared,
+    island: Island,
     pub pace: Pace,
 }
 
@@ -87,6 +89,7 @@ impl SharedContext {
             copy_slots: CopySlots::new(jobs.copies_in_flight_per_device, jobs.copies_in_flight_per_host),
             doubtful_copies: DoubtfulCopies::default(),
             fsck: FsckShared::default(),
+            island: Island::new(&settings.database, metrics.clone()),
             pace: Pace::new(jobs),
             store,
             settings,
@@ -102,8 +105,12 @@ impl SharedContext {
     /// The database cannot be reached, or an extension cannot be switched on.
     pub fn open(&self, log: &Logger) -> StoreResult<JobContext> {
         let Upward { wake_jobs, refresh_cluster, await_monitor_round } = self.upward.clone();
+        let session = self.store.session()?;
+        if self.island.is_on() {
+            session.keep_changes();
+        }
         Ok(JobContext {
-            session: self.store.session()?,
+            session,
             nodes: NodeClient::new(&self.settings.storage, log.clone()),
             view: self.view.clone(),
             settings: self.settings.clone(),
@@ -114,7 +121,12 @@ impl SharedContext {
             copy_slots: self.copy_slots.clone(),
             doubtful_copies: self.doubtful_copies.clone(),
             fsck: self.fsck.clone(),
-            path_cache: PathCache::new(self.memcached.clone(), self.settings.clone(), self.metrics.clone()),
+            path_cache: PathCache::new(
+                self.memcached.clone(),
+                self.settings.clone(),
+                self.metrics.clone(),
+                self.island.clone(),
+            ),
             pace: self.pace.clone(),
             chance: RefCell::new(new_chance()),
             wake_jobs,

@@ -14,6 +14,7 @@ pub mod explain;
 pub mod extensions;
 pub mod fsck;
 pub mod hostname;
+mod island;
 pub mod monitor;
 pub mod pace;
 pub mod path_cache;

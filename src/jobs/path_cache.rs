@@ -4,13 +4,14 @@
 //! spelling that the database itself has, and never over something newer. Who changes what a key leads to says so:
 //! [`PathCache::change`] before, [`PathChange::announce`] after the change.
 
+use super::island::{Island, OwnChange};
 use crate::cluster::{ClusterSnapshot, ClusterView};
 use crate::ids::{DevId, Dmid, Fid};
 use crate::memcached::{Client, Found, Servers, Unavailable, WireKey, parse_addresses};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::store::files::{FileRow, LocatedFile};
-use crate::store::{Backend, Session, StoreResult, files};
+use crate::store::{Backend, FoundBy, Session, StoreError, StoreResult, files};
 use bstr::{BStr, BString};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -38,11 +39,13 @@ pub struct Location {
     pub devids: Vec<DevId>,
     /// Bytes; only the database knows.
     pub length: Option<i64>,
+    /// Said from memory, because the database is away: it was so that long ago.
+    pub stale_for: Option<Duration>,
 }
 
 impl From<LocatedFile> for Location {
     fn from((file, devids): LocatedFile) -> Self {
-        Self { fid: file.fid, devids, length: Some(file.length) }
+        Self { fid: file.fid, devids, length: Some(file.length), stale_for: None }
     }
 }
 
@@ -54,6 +57,7 @@ pub struct PathCache {
     /// The snapshot from which `active` was made. Held, so that no other one can be mistaken for it.
     seen: RefCell<Option<Arc<ClusterSnapshot>>>,
     active: RefCell<Option<Rc<Active>>>,
+    island: Island,
 }
 
 /// One configuration of the cache.
@@ -72,8 +76,8 @@ impl Active {
 }
 
 impl PathCache {
-    pub fn new(servers: Servers, settings: Arc<Settings>, metrics: Metrics) -> Self {
-        Self { servers, settings, metrics, seen: RefCell::default(), active: RefCell::default() }
+    pub fn new(servers: Servers, settings: Arc<Settings>, metrics: Metrics, island: Island) -> Self {
+        Self { servers, settings, metrics, seen: RefCell::default(), active: RefCell::default(), island }
     }
 
     /// The configuration of the latest snapshot; `None` while the cache is off.
@@ -105,19 +109,31 @@ impl PathCache {
         });
     }
 
-    /// Where the file of a key is: from the cache if `may_be_cached` and it is there, else by `read`, which asks the
-    /// database; what that says is stored.
+    /// Where the file of a key is: from the cache if `may_be_cached` and it is there, else from the database, whose
+    /// master's word is stored; while that is away, in island mode, from memory.
     ///
     /// # Errors
-    /// Those of `read`.
+    /// Those of the database.
     pub async fn locate(
         &self,
         view: &ClusterView,
+        session: &Session,
         (dmid, dkey): (Dmid, &BStr),
         may_be_cached: bool,
-        read: impl FnOnce() -> StoreResult<Option<LocatedFile>>,
     ) -> StoreResult<Option<Location>> {
-        let Some(active) = self.active(view) else { return Ok(read()?.map(Location::from)) };
+        let asked_at = Instant::now();
+        let located = self.look_up(view, session, (dmid, dkey), may_be_cached).await;
+        self.island.settle(session, (dmid, dkey), asked_at, located)
+    }
+
+    async fn look_up(
+        &self,
+        view: &ClusterView,
+        session: &Session,
+        (dmid, dkey): (Dmid, &BStr),
+        may_be_cached: bool,
+    ) -> StoreResult<Option<Location>> {
+        let Some(active) = self.active(view) else { return Ok(session.locate(dmid, dkey)?.0.map(Location::from)) };
         let key = active.key(dmid, dkey);
         let begun = Instant::now();
         let found = active.client.get(&key).await;
@@ -128,11 +144,11 @@ impl PathCache {
         if may_be_cached {
             self.count(&found, cached.is_some());
             if let Some((fid, devids)) = cached {
-                return Ok(Some(Location { fid, devids, length: None }));
+                return Ok(Some(Location { fid, devids, length: None, stale_for: None }));
             }
         }
-        let located = read()?;
-        if let (Some((file, devids)), Ok(found)) = (&located, &found)
+        let (located, found_by) = read_for_cache(session, dmid, dkey, may_be_cached)?;
+        if let (Some((file, devids)), FoundBy::Master, Ok(found)) = (&located, found_by, &found)
             // Another spelling of the stored key: the entry would not be found when the file changes.
             && file.dkey == dkey
             && (*found != Found::Nothing || begun.elapsed() < FILL_WITHIN)
@@ -171,8 +187,23 @@ impl PathCache {
             keys.dedup();
             (active, keys)
         });
-        PathChange { covers }
+        let changed = OwnChange::begin(&self.island, session, dmid, dkeys);
+        PathChange { covers, changed }
     }
+}
+
+/// What is to be stored must be the master's word. Who took nothing from the cache asks replicas first, for the master's
+/// sake.
+fn read_for_cache(
+    session: &Session,
+    dmid: Dmid,
+    dkey: &BStr,
+    is_miss: bool,
+) -> StoreResult<(Option<LocatedFile>, FoundBy)> {
+    if is_miss && let Ok(located) = session.read(|conn| files::locate(conn, dmid, dkey)) {
+        return Ok((located, FoundBy::Master));
+    }
+    session.locate(dmid, dkey)
 }
 
 /// The database decides which keys are one (database.md 1.6); the entry is under the stored spelling. SQLite compares
@@ -189,16 +220,29 @@ fn other_spellings(session: &Session, dmid: Dmid, dkey: &BStr) -> Vec<BString> {
 #[must_use]
 pub struct PathChange {
     covers: Option<(Rc<Active>, Vec<WireKey>)>,
+    changed: OwnChange,
 }
 
 impl PathChange {
+    /// To be called when it is known which files, besides those that have the keys in these very spellings, the change
+    /// was about; or why it failed.
+    pub fn covers_files(&mut self, dmid: Dmid, fids: Result<&[Fid], &StoreError>) {
+        match fids {
+            Ok(fids) => self.changed.add_files(fids),
+            Err(error) if error.may_be_stored() => self.changed.add_domain(dmid),
+            Err(_) => self.changed.void(),
+        }
+    }
+
     /// To be called when the change was made, or failed so that nobody knows. Afterwards no reader of this tracker sees
     /// what was before; no reader at all if the server of the entry can be reached.
     pub async fn announce(mut self) {
         if let Some((active, keys)) = &self.covers {
             active.client.forget(keys).await;
-            self.covers = None;
         }
+        self.covers = None;
+        // Nobody was told of the change until now.
+        self.changed.end();
     }
 }
 

@@ -156,7 +156,8 @@ pub(super) fn connect(
         #[cfg(feature = "postgres")]
         Location::Postgres(address) => {
             let limit_ms = settings.connect_timeout_ms;
-            let mut conn: diesel::PgConnection = connect_in_time(address.conninfo(), limit_ms)?;
+            let mut conn: diesel::PgConnection =
+                connect_in_time(&address.conninfo_with(&silence_limits(settings)), limit_ms)?;
             conn.batch_execute(&postgres_session(settings))?;
             Ok(StoreConnection::Postgres(conn))
         }
@@ -235,6 +236,18 @@ fn mysql_session(settings: &DatabaseSettings) -> String {
         "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
          innodb_lock_wait_timeout = {wait_secs}, lock_wait_timeout = {wait_secs}"
     )
+}
+
+/// A server that does not even acknowledge what was sent, or answer a probe while an answer is waited for, is given up.
+#[cfg(feature = "postgres")]
+fn silence_limits(settings: &DatabaseSettings) -> [(&'static str, u64); 4] {
+    let (silence_ms, secs) = (settings.silence_max_ms, settings.silence_max_ms.div_ceil(1000));
+    [
+        ("tcp_user_timeout", silence_ms),
+        ("keepalives_idle", (secs / 3).max(1)),
+        ("keepalives_interval", (secs / 6).max(1)),
+        ("keepalives_count", 4),
+    ]
 }
 
 #[cfg(feature = "postgres")]

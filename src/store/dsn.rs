@@ -519,10 +519,27 @@ impl PostgresAddress {
         Self { conninfo: format!("postgres://{userinfo}{servers}{rest}") }
     }
 
-    /// For the client library; with the password.
+    /// For the client library; with the password. What the operator did not say himself gets these values.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
-    pub(super) fn conninfo(&self) -> &str {
-        &self.conninfo
+    pub(super) fn conninfo_with(&self, defaults: &[(&str, u64)]) -> String {
+        let mut conninfo = self.conninfo.clone();
+        for (name, value) in defaults.iter().filter(|(name, _)| !self.conninfo.contains(&format!("{name}="))) {
+            let separator = match conninfo.strip_prefix("postgres://") {
+                Some(rest) if after_userinfo(rest).contains('?') => '&',
+                Some(_) => '?',
+                None => ' ',
+            };
+            conninfo.push_str(&format!("{separator}{name}={value}"));
+        }
+        conninfo
+    }
+}
+
+/// As libpq sees it: a password may have a question mark in it.
+fn after_userinfo(url: &str) -> &str {
+    match url.find(['@', '/']) {
+        Some(at) if url[at..].starts_with('@') => &url[at + 1..],
+        _ => url,
     }
 }
 

@@ -32,10 +32,18 @@ pub enum StoreError {
     Other(String),
 }
 
+/// In the text of an error after which a write may be stored all the same.
+pub(super) const MAY_BE_STORED: &str = "whether the write was stored is unknown";
+
 impl StoreError {
     /// Does the server answer without being of any use? Its connection is as good as lost.
     pub(super) fn is_of_node_cut_off(&self) -> bool {
         matches!(self, Self::Unavailable(reason) if reason.to_ascii_lowercase().contains(NODE_CUT_OFF))
+    }
+
+    /// May a write that got this error be stored all the same?
+    pub fn may_be_stored(&self) -> bool {
+        matches!(self, Self::Unavailable(text) if text.contains(MAY_BE_STORED))
     }
 }
 

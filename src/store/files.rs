@@ -424,7 +424,7 @@ pub fn delete_by_key(conn: &mut StoreConnection, dmid: Dmid, dkey: &BStr) -> Sto
 /// What became of [`rename`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RenameOutcome {
-    Renamed,
+    Renamed(Fid),
     UnknownKey,
     /// The new key leads to another file. Nothing was changed.
     KeyExists,
@@ -443,7 +443,7 @@ pub fn rename(conn: &mut StoreConnection, dmid: Dmid, from: &BStr, to: &BStr) ->
     }
     let row = file::table.filter(file::fid.eq(fid));
     match each!(conn, c => diesel::update(row).set(file::dkey.eq(new_key)).execute(c)).map_err(StoreError::from) {
-        Ok(_) => Ok(RenameOutcome::Renamed),
+        Ok(_) => Ok(RenameOutcome::Renamed(fid)),
         // Taken since we asked: another try will see it.
         Err(StoreError::Duplicate) => Err(StoreError::Deadlock),
         Err(error) => Err(error),

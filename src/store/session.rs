@@ -3,12 +3,13 @@
 //! A write either is stored as a whole and answered, or is an error: never a silent success (C78, D6).
 
 use super::connection::{Backend, StoreConnection};
-use super::error::{StoreError, StoreResult};
+use super::error::{MAY_BE_STORED, StoreError, StoreResult};
 use super::holds::{self, WritesHolds};
 use super::queues;
 use super::queues::delete::DeleteTodo;
 use super::queues::replicate::ReplicateTodo;
 use super::queues::todo::{FsckTodo, RebalanceTodo};
+use super::replicas::ReplicaConnections;
 use super::store_handle::{StoreShared, writer_vanished};
 use super::writer::Durability;
 use crate::ids::Fid;
@@ -47,6 +48,9 @@ pub(super) struct SessionInner {
     is_waiting: AtomicBool,
     /// See [`holds`].
     share: u32,
+    pub(super) replica_connections: ReplicaConnections,
+    /// Of the present connection, or nearly.
+    uses: AtomicU64,
 }
 
 /// How a run on the connection ended.
@@ -78,6 +82,8 @@ impl Session {
                 reads_wait: AtomicBool::new(client_reads_wait),
                 is_waiting: AtomicBool::new(false),
                 share: holds::choose_share(),
+                replica_connections: ReplicaConnections::default(),
+                uses: AtomicU64::new(0),
             }),
         })
     }
@@ -274,12 +280,9 @@ impl SessionInner {
     fn with_connection<T>(&self, body: impl FnOnce(&mut StoreConnection) -> (StoreResult<T>, bool)) -> Run<T> {
         let mut slot = self.conn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut conn = match slot.take() {
-            Some(conn) => conn,
-            None => match self.shared.connect() {
-                Ok(conn) => {
-                    self.is_waiting.store(false, Ordering::Release);
-                    conn
-                }
+            Some(conn) => self.renewed(conn),
+            None => match self.connect() {
+                Ok(conn) => conn,
                 Err(error) => return Run::Done(Err(error)),
             },
         };
@@ -306,6 +309,25 @@ impl SessionInner {
                 Run::Done(result)
             }
         }
+    }
+
+    /// After `max_handles` uses another connection takes its place, if there is one to be had and no lock goes with it.
+    fn renewed(&self, conn: StoreConnection) -> StoreConnection {
+        let uses_max = self.shared.settings.max_handles;
+        if uses_max == 0 || self.uses.fetch_add(1, Ordering::Relaxed) < uses_max {
+            return conn;
+        }
+        if self.locks_held.load(Ordering::Acquire) > 0 || self.shared.location.backend() == Backend::Sqlite {
+            return conn;
+        }
+        self.uses.store(0, Ordering::Relaxed);
+        self.connect().unwrap_or(conn)
+    }
+
+    fn connect(&self) -> StoreResult<StoreConnection> {
+        let conn = self.shared.connect()?;
+        self.is_waiting.store(false, Ordering::Release);
+        Ok(conn)
     }
 
     /// SQLite's file is not lost; of a server's connection only the server can tell.
@@ -336,7 +358,7 @@ fn jitter(tries: u32) -> Duration {
 
 fn lost(error: &StoreError, safe: bool, locks: usize) -> StoreError {
     StoreError::Unavailable(match (safe, locks) {
-        (false, _) => format!("connection lost at commit, whether the write was stored is unknown: {error}"),
+        (false, _) => format!("connection lost at commit, {MAY_BE_STORED}: {error}"),
         (true, 0) => format!("connection lost: {error}"),
         (true, locks) => format!("connection lost, and {locks} locks with it: {error}"),
     })

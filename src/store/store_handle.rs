@@ -2,11 +2,13 @@
 
 use super::check::{self, SchemaReport};
 use super::connection::{self, Backend, Location, Purpose, StoreConnection, begin, commit, connect};
-use super::error::{StoreError, StoreResult};
+use super::error::{MAY_BE_STORED, StoreError, StoreResult};
 use super::extension_tables::{self, ExtensionTables};
 use super::health::{Health, ProbePauses};
 use super::lease::{self, Leases};
 use super::lock::LockTable;
+use super::recent_changes::RecentChanges;
+use super::replicas::Replicas;
 use super::server_traits::ServerTraits;
 use super::session::Session;
 use super::setup::{self, SetupOptions, SetupOutcome, SetupReport};
@@ -48,6 +50,8 @@ pub(super) struct StoreShared {
     pub(super) traits: ServerTraits,
     /// If locks are kept in our table.
     leases: Option<Arc<Leases>>,
+    pub(super) replicas: Replicas,
+    pub(super) changes: Arc<RecentChanges>,
 }
 
 impl StoreShared {
@@ -174,6 +178,8 @@ impl Store {
             health: Health::new(),
             traits,
             leases: (settings.locks == LockKeeping::Table).then(Arc::default),
+            replicas: Replicas::default(),
+            changes: Arc::new(RecentChanges::new()),
         };
         let shared = Arc::new(shared);
         shared.start_lease_keeper()?;
@@ -226,6 +232,10 @@ impl Store {
             Backend::Sqlite => extension_tables::setup(&self.shared.settings, wanted).map(drop),
             Backend::Mysql | Backend::Postgres => extension_tables::check(&mut self.shared.connect()?, wanted),
         }
+    }
+
+    pub(super) fn shared(&self) -> &Arc<StoreShared> {
+        &self.shared
     }
 
     /// Which kind of database this is.
@@ -327,5 +337,5 @@ fn start_writer(location: &Location, settings: &DatabaseSettings, log: &Logger) 
 
 /// The answer of a writer that ended without answering: its thread panicked.
 pub(super) fn writer_vanished() -> StoreError {
-    StoreError::Unavailable("the writer ended; whether the write was stored is unknown".to_owned())
+    StoreError::Unavailable(format!("the writer ended; {MAY_BE_STORED}"))
 }

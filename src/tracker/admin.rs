@@ -5,6 +5,7 @@ use super::recent;
 use super::supervisor::{GetJobs, JobReport, Want};
 use crate::metrics::{JobMetrics, Metrics};
 use crate::protocol::admin::AdminCommand;
+use crate::store::ReplicaReport;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
@@ -54,12 +55,34 @@ fn stats(shared: &Shared) -> String {
     for (name, value) in counters(&shared.metrics) {
         line(&name, value);
     }
+    let (replicas, master_instead) = shared.store.replica_reports();
+    for (name, value) in replica_lines(&replicas, master_instead) {
+        line(&name, value);
+    }
+    lines
+}
+
+/// Nothing where there are no replicas; the lag of each only as far as it is known.
+fn replica_lines(replicas: &[ReplicaReport], master_instead: u64) -> Vec<(String, u64)> {
+    let mut lines = Vec::new();
+    for ReplicaReport { key, is_asked, lag, reads, failures } in replicas {
+        lines.push((format!("replica_{key}_asked"), u64::from(*is_asked)));
+        lines.push((format!("replica_{key}_failures"), u64::from(*failures)));
+        if let Some(lag) = lag {
+            lines.push((format!("replica_{key}_lag_ms"), u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)));
+        }
+        lines.push((format!("replica_{key}_reads"), *reads));
+    }
+    if !replicas.is_empty() {
+        lines.push(("replica_reads_by_master".to_owned(), master_instead));
+    }
     lines
 }
 
 /// Sorted by name; a counter appears once it has counted.
 fn counters(metrics: &Metrics) -> Vec<(String, u64)> {
     let mut counters = vec![
+        ("island_answers".to_owned(), metrics.island_answers.get()),
         ("memcache_errors".to_owned(), metrics.memcache_errors.get()),
         ("memcache_hits".to_owned(), metrics.memcache_hits.get()),
         ("memcache_misses".to_owned(), metrics.memcache_misses.get()),

@@ -182,6 +182,7 @@ impl Monitor {
                 self.undelete_checked &= tables.keep_deleted_files();
                 self.guards = Arc::new(tables.guards.clone());
                 self.complain(&tables);
+                self.store.configure_replicas(&tables.server_settings);
                 self.database_steady_since.get_or_insert_with(Instant::now);
                 let default_mindevcount = self.settings.tracker.default_mindevcount;
                 self.view.publish(refresh::build(tables, &self.view.load(), default_mindevcount));

@@ -80,6 +80,23 @@ fn workers_may_start_while_the_database_is_away() {
     });
 }
 
+/// Locks and transactions go on all the same.
+#[test]
+fn connections_are_opened_anew_after_so_many_uses() {
+    on_each_server(|_, proxy| {
+        let cluster = cluster_behind(proxy, &["database.max_handles=1"]);
+        let before = proxy.connections();
+        for n in 0..10 {
+            cluster.put(&format!("k{n}"), "", b"bytes");
+        }
+        for n in 0..10 {
+            cluster.wait_for_copies(&format!("k{n}"), 2);
+        }
+        assert!(proxy.connections() >= before + 20, "{before}, then {}", proxy.connections());
+        assert_eq!(cluster.tracker.process.count_logged("connection to the database lost"), 0);
+    });
+}
+
 /// What a key may hold when all is over: more than one answer where nobody was told how a request ended.
 pub type Ledger = BTreeMap<String, Vec<Option<Vec<u8>>>>;
 

@@ -18,6 +18,7 @@ mod extensions;
 mod fsck;
 #[cfg(feature = "mysql")]
 mod galera;
+mod island;
 mod maintenance;
 mod memcached;
 mod monitor;
@@ -29,6 +30,7 @@ mod random_requests;
 mod reaper;
 mod rebalance;
 mod recovery;
+mod replicas;
 mod replicate_job;
 mod replication;
 mod statements;

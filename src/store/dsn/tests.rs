@@ -96,6 +96,22 @@ fn mysql_extras() {
     assert!(!read("mog").requires_tls());
 }
 
+#[cfg(feature = "postgres")]
+#[test]
+fn limits_that_the_operator_did_not_set_are_added() {
+    let limits = [("tcp_user_timeout", 30_000), ("keepalives_idle", 10)];
+    let with = |url: &str| match Location::parse(url, NOBODY) {
+        Ok(Location::Postgres(address)) => address.conninfo_with(&limits),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(with("postgres://h/mog"), "postgres://h/mog?tcp_user_timeout=30000&keepalives_idle=10");
+    assert_eq!(with("postgres://h/mog?keepalives_idle=5"), "postgres://h/mog?keepalives_idle=5&tcp_user_timeout=30000");
+    let quoted = with("DBI:Pg:dbname=mog;host=h;tcp_user_timeout=1");
+    assert!(quoted.ends_with("tcp_user_timeout='1' user='mogile' keepalives_idle=10"), "{quoted}");
+    let odd = with("postgres://u:what?@h");
+    assert_eq!(odd, "postgres://u:what?@h?tcp_user_timeout=30000&keepalives_idle=10");
+}
+
 #[test]
 fn postgres() {
     let dbi = |options| PostgresAddress::from_dbi(options, NOBODY).expect(options).conninfo;

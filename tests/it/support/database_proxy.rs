@@ -37,6 +37,11 @@ impl DatabaseProxy {
         Self { url, line }
     }
 
+    /// How many connections were made since the last [`Self::kill_connections`].
+    pub fn connections(&self) -> usize {
+        self.line.open.lock().expect("no panic").len() / 2
+    }
+
     /// Ends all connections; new ones are let through.
     pub fn kill_connections(&self) {
         for stream in self.line.open.lock().expect("no panic").drain(..) {

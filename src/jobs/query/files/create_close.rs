@@ -123,7 +123,8 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
 async fn store(query: &Query<'_>, close: CloseUpload) -> StoreResult<CloseOutcome> {
     let extensions = &query.ctx.extensions;
     let (mut close_steps, mut delete_steps) = (extensions.with_close(query), extensions.with_delete(query));
-    let change = query.ctx.path_change(close.dmid, &[close.dkey.as_ref()]);
+    let dmid = close.dmid;
+    let mut change = query.ctx.path_change(dmid, &[close.dkey.as_ref()]);
     let stored = query.ctx.session.write(move |conn| {
         let mut replaced = Vec::new();
         let outcome = files::close_upload_replacing(conn, &close, &mut replaced)?;
@@ -136,11 +137,12 @@ async fn store(query: &Query<'_>, close: CloseUpload) -> StoreResult<CloseOutcom
                 delete_steps.iter_mut().try_for_each(|step| step(conn, fid))?;
             }
         }
-        Ok(outcome)
+        Ok((outcome, replaced))
     });
     let stored = stored.await;
+    change.covers_files(dmid, stored.as_ref().map(|(_, replaced)| replaced.as_slice()));
     change.announce().await;
-    stored
+    stored.map(|(outcome, _)| outcome)
 }
 
 /// What the client is told when nothing was stored.

@@ -22,7 +22,7 @@ pub const SPEC: CommandSpec = CommandSpec {
 pub async fn handle(query: &Query<'_>) -> CommandResult {
     let dmid = query.domain()?.dmid;
     let key = query.key()?.to_owned();
-    let change = query.ctx.path_change(dmid, &[key.as_ref()]);
+    let mut change = query.ctx.path_change(dmid, &[key.as_ref()]);
     let mut steps = query.ctx.extensions.with_delete(query);
     let deleted = query.ctx.session.write(move |conn| {
         let deleted = files::delete_by_key(conn, dmid, key.as_ref())?;
@@ -34,6 +34,7 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
         Ok(deleted)
     });
     let deleted = deleted.await;
+    change.covers_files(dmid, deleted.as_ref().map(|fid| fid.as_slice()));
     change.announce().await;
     deleted?.ok_or(ErrorCode::UnknownKey)?;
     query.ctx.wake_jobs();

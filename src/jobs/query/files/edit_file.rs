@@ -50,7 +50,7 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
     let (old_fid, classid, devid) = (file.fid, file.classid, device.device.devid);
     let new = NewTempfile { fid: None, dmid, dkey: key.to_owned(), classid, devids: vec![devid] };
     let recount = !query.cluster.server_flag("skip_devcount");
-    let change = query.ctx.path_change(dmid, &[key, file.dkey.as_ref()]);
+    let mut change = query.ctx.path_change(dmid, &[key, file.dkey.as_ref()]);
     let moved = query
         .ctx
         .session
@@ -66,6 +66,7 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
             Ok(new_fid)
         })
         .await;
+    change.covers_files(dmid, moved.as_ref().map(|_| std::slice::from_ref(&old_fid)));
     change.announce().await;
     let new_fid = match moved {
         Ok(new_fid) => new_fid,

@@ -9,7 +9,6 @@ use crate::jobs::query::{Query, comma_list};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::files::FileRow;
-use crate::store::{checksums, files};
 use bstr::BStr;
 
 pub const SPEC: CommandSpec = CommandSpec {
@@ -52,7 +51,7 @@ pub fn handle(query: &Query<'_>) -> CommandResult {
         return handle_many(query, dmid);
     }
     let key = query.key()?;
-    let found = query.ctx.session.read(|conn| files::locate(conn, dmid, key))?;
+    let found = query.ctx.session.locate(dmid, key)?.0;
     let (file, devids) = found.ok_or(ErrorCode::UnknownKey)?;
     let mut pairs = Pairs::new();
     push_file(query, &mut pairs, "", key, &file, &devids)?;
@@ -91,7 +90,7 @@ fn push_file(
     pairs.push_display(name("length"), file.length);
     pairs.push_display(name("devcount"), file.devcount);
     if class.hashtype.is_some() {
-        let row = query.ctx.session.read(|conn| checksums::find(conn, file.fid))?;
+        let row = query.ctx.session.checksum(file.fid)?;
         let checksum = row.map_or_else(|| "MISSING".to_owned(), |(number, digest)| wire_form(number, digest));
         pairs.push(name("checksum"), checksum);
     }

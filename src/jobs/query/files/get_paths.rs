@@ -10,7 +10,6 @@ use crate::jobs::query::error::CommandResult;
 use crate::jobs::query::spec::{CommandSpec, DOMAIN, Group, Origin, flag, number, pair};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
-use crate::store::files;
 use futures::StreamExt as _;
 
 pub const SPEC: CommandSpec = CommandSpec {
@@ -28,6 +27,11 @@ pub const SPEC: CommandSpec = CommandSpec {
     reply: &[
         pair("paths", "How many follow; `0` is a success."),
         pair("path<n>", "URL; lower numbers should be tried first."),
+        pair(
+            "stale",
+            "`1`: the database is away, and this is what it said last. Only in island mode (`database.island_mode`).",
+        ),
+        pair("stale_secs", "How long ago that was; only with `stale`."),
         pair("keys", "Number of the keys asked for; only with `keys`. What follows is then by key, in their order."),
         pair("error_<n>", "Why there are no paths for the n-th key: `unknown_key` or `no_key`."),
         pair("paths_<n>", "As `paths`, for the n-th key."),
@@ -48,15 +52,18 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
         return handle_many(query, dmid).await;
     }
     let key = query.key()?;
-    let read = || query.ctx.session.read(|conn| files::locate(conn, dmid, key));
     let noverify = query.args.flag("noverify");
-    let found = query.ctx.path_cache.locate(&query.ctx.view, (dmid, key), noverify, read).await?;
-    let Location { fid, devids, length } = found.ok_or(ErrorCode::UnknownKey)?;
+    let found = query.ctx.path_cache.locate(&query.ctx.view, &query.ctx.session, (dmid, key), noverify).await?;
+    let Location { fid, devids, length, stale_for } = found.ok_or(ErrorCode::UnknownKey)?;
     let paths = readable_paths(query, fid, length.filter(|_| !noverify), &devids).await;
     let mut pairs = Pairs::new();
     pairs.push_display("paths", paths.len());
     for (n, path) in (1..).zip(&paths) {
         pairs.push(PathName::new(n).as_bytes(), path);
+    }
+    if let Some(age) = stale_for {
+        pairs.push("stale", "1");
+        pairs.push_display("stale_secs", age.as_secs());
     }
     Ok(pairs)
 }

@@ -5,7 +5,7 @@ use crate::jobs::query::Query;
 use crate::jobs::query::error::CommandError;
 use crate::jobs::query::spec::{Argument, number, text};
 use crate::protocol::error_code::ErrorCode;
-use crate::store::files::{self, FileRow};
+use crate::store::files::FileRow;
 use bstr::BString;
 
 /// [`spec::KEY`](crate::jobs::query::spec::KEY) where it is not the only way to name files.
@@ -41,7 +41,7 @@ pub fn look_up(query: &Query<'_>, dmid: Dmid) -> Result<Vec<Found>, CommandError
     let keys: Vec<BString> =
         (1..=count).map(|n| query.args.get(&format!("key_{n}")).unwrap_or_default().to_owned()).collect();
     let asked: Vec<_> = keys.iter().filter(|key| !key.is_empty()).map(|key| key.as_ref()).collect();
-    let mut located = query.ctx.session.read(|conn| files::locate_many(conn, dmid, &asked))?.into_iter();
+    let mut located = query.ctx.session.locate_many(dmid, &asked)?.into_iter();
     let found = (1..).zip(keys).map(|(n, key)| {
         let outcome = match key.is_empty() {
             true => Err(ErrorCode::NoKey),

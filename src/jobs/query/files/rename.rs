@@ -33,12 +33,19 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
     let dmid = query.domain()?.dmid;
     let from_key = query.args.nonempty("from_key").ok_or(ErrorCode::NoKey)?.to_owned();
     let to_key = query.args.nonempty("to_key").ok_or(ErrorCode::NoKey)?.to_owned();
-    let change = query.ctx.path_change(dmid, &[from_key.as_ref(), to_key.as_ref()]);
+    let mut change = query.ctx.path_change(dmid, &[from_key.as_ref(), to_key.as_ref()]);
     let renamed =
         query.ctx.session.write(move |conn| files::rename(conn, dmid, from_key.as_ref(), to_key.as_ref())).await;
+    change.covers_files(
+        dmid,
+        renamed.as_ref().map(|outcome| match outcome {
+            RenameOutcome::Renamed(fid) => std::slice::from_ref(fid),
+            RenameOutcome::UnknownKey | RenameOutcome::KeyExists => &[],
+        }),
+    );
     change.announce().await;
     match renamed? {
-        RenameOutcome::Renamed => Ok(Pairs::new()),
+        RenameOutcome::Renamed(_) => Ok(Pairs::new()),
         RenameOutcome::UnknownKey => Err(ErrorCode::UnknownKey.into()),
         RenameOutcome::KeyExists => Err(ErrorCode::KeyExists.into()),
     }

@@ -47,8 +47,9 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
         fid: query.args.flag("fid").then(|| Fid(query.args.int("fid"))),
         to_key: query.args.nonempty("to_key").map(BString::from),
     };
+    let dmid = wanted.dmid;
     let target = wanted.to_key.as_ref().unwrap_or(&wanted.dkey);
-    let change = query.ctx.path_change(wanted.dmid, &[target.as_ref()]);
+    let mut change = query.ctx.path_change(wanted.dmid, &[target.as_ref()]);
     let mut steps = query.ctx.extensions.with_undelete(query);
     let restored = query.ctx.session.write(move |conn| {
         let outcome = deleted_files::undelete(conn, &wanted)?;
@@ -58,6 +59,7 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
         Ok(outcome)
     });
     let outcome = restored.await;
+    change.covers_files(dmid, outcome.as_ref().map(|_| &[][..]));
     change.announce().await;
     let file = match outcome? {
         UndeleteOutcome::Restored(file) => file,

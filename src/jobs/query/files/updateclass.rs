@@ -39,8 +39,11 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
         return Err(ErrorCode::NoDevices.into());
     }
     if file.classid != classid {
-        let is_changed = query.ctx.session.write(move |conn| files::set_class(conn, file.fid, classid)).await?;
-        if !is_changed {
+        let mut change = query.ctx.path_change(domain.dmid, &[]);
+        let is_changed = query.ctx.session.write(move |conn| files::set_class(conn, file.fid, classid)).await;
+        change.covers_files(domain.dmid, is_changed.as_ref().map(|_| std::slice::from_ref(&file.fid)));
+        change.announce().await;
+        if !is_changed? {
             // Gone since: the file, or the class by way of another tracker.
             let is_there = query.ctx.session.read(|conn| files::find_by_fid(conn, file.fid))?.is_some();
             return Err(if is_there { ErrorCode::ClassNotFound } else { ErrorCode::InvalidKey }.into());
