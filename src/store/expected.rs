@@ -11,6 +11,8 @@ pub(super) enum Kind {
     Number(&'static str, &'static str),
     /// At least so many characters.
     Text(u64),
+    /// The same, of bytes that clients chose (database.md 1.6).
+    Key(u64),
     /// More than any name: settings and arguments.
     LongText,
     /// One of some words.
@@ -149,11 +151,11 @@ pub(super) static TABLES: &[ExpectedTable] = &[
     ExpectedTable { unique: &[&["devid"]], ..table("mogilefs_device_guard", Role::Ours, DEVICE_GUARD) },
 ];
 
-static DOMAIN: &[ExpectedColumn] = &[col("dmid", SMALL), col("namespace", Kind::Text(255)).null()];
+static DOMAIN: &[ExpectedColumn] = &[col("dmid", SMALL), col("namespace", Kind::Key(255)).null()];
 static CLASS: &[ExpectedColumn] = &[
     col("dmid", SMALL),
     col("classid", TINY),
-    col("classname", Kind::Text(50)).null(),
+    col("classname", Kind::Key(50)).null(),
     col("mindevcount", TINY),
     col("hashtype", TINY).null(),
     col("replpolicy", Kind::Text(255)).null(),
@@ -161,7 +163,7 @@ static CLASS: &[ExpectedColumn] = &[
 static FILE: &[ExpectedColumn] = &[
     col("fid", Kind::Fid),
     col("dmid", SMALL),
-    col("dkey", Kind::Text(255)).null(),
+    col("dkey", Kind::Key(255)).null(),
     col("length", BIG).null(),
     col("classid", TINY),
     col("devcount", TINY),
@@ -171,7 +173,7 @@ static TEMPFILE: &[ExpectedColumn] = &[
     col("createtime", INT),
     col("classid", TINY),
     col("dmid", SMALL),
-    col("dkey", Kind::Text(255)).null(),
+    col("dkey", Kind::Key(255)).null(),
     col("devids", Kind::Text(60)).null(),
 ];
 static FID_ONLY: &[ExpectedColumn] = &[col("fid", Kind::Fid)];
@@ -228,7 +230,7 @@ static LOCK: &[ExpectedColumn] =
 static DELETED_FILE: &[ExpectedColumn] = &[
     col("fid", Kind::Fid),
     col("dmid", SMALL),
-    col("dkey", Kind::Text(255)).null(),
+    col("dkey", Kind::Key(255)).null(),
     col("length", BIG).null(),
     col("classid", TINY),
     col("devcount", TINY),

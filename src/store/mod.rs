@@ -18,6 +18,8 @@ mod expected_types;
 mod extension_tables;
 mod fid_counter;
 mod health;
+mod key_form;
+mod key_sample;
 mod lock;
 mod lock_row;
 mod schema;
@@ -30,6 +32,7 @@ mod writer;
 
 pub mod checksums;
 pub mod classes;
+
 pub mod deleted_files;
 pub mod device_guard;
 pub mod devices;

@@ -5,6 +5,8 @@ use super::connection::{self, Backend, Location, Purpose, StoreConnection, begin
 use super::error::{StoreError, StoreResult};
 use super::extension_tables::{self, ExtensionTables};
 use super::health::{Health, ProbePauses};
+use super::key_form::KeyForm;
+use super::key_sample;
 use super::lock::LockTable;
 use super::session::Session;
 use super::setup::{self, SetupOptions, SetupOutcome, SetupReport};
@@ -119,6 +121,7 @@ impl Store {
     /// set up or of another version, [`StoreError::Unavailable`] if it cannot be reached.
     pub fn open(settings: &DatabaseSettings, log: Logger) -> StoreResult<Self> {
         let location = connection::location(settings)?;
+        KeyForm::declare(location.backend(), settings)?;
         let mut conn = connect(&location, settings, Purpose::Write)?;
         if !settings.skip_schema_check {
             setup::check_version(&mut conn)?;
@@ -127,6 +130,7 @@ impl Store {
         fid_counter::raise(&mut conn)?;
         let highest_fid = files::max_fid(&mut conn)?.unwrap_or(Fid(0));
         commit(&mut conn)?;
+        key_sample::warn(&mut conn, settings, &log);
         drop(conn);
         let writer = match location.backend() {
             Backend::Sqlite => Some(start_writer(&location, settings, &log)?),
