@@ -5,6 +5,7 @@
 
 use super::check_catalog::{Catalog, Column, Table};
 use super::connection::{self, Backend, Purpose, StoreConnection, connect};
+use super::copy::STATE_TABLE;
 use super::error::StoreResult;
 use super::expected::{ExpectedColumn, ExpectedTable, Kind, Role, TABLES};
 use super::expected_types::{enum_words, largest_number, longest_text, most_bytes, quoted_words};
@@ -69,7 +70,11 @@ pub(super) fn check(settings: &DatabaseSettings) -> StoreResult<SchemaReport> {
     let backend = conn.backend();
     let mut findings = Vec::new();
     if version != SCHEMA_VERSION {
-        let remedy = if version < SCHEMA_VERSION { ": run `mogilefs db setup`" } else { ": a newer program is needed" };
+        let remedy = match version {
+            0 if catalog.table(STATE_TABLE).is_some() => ": a copy into it has not ended, see `mogilefs db copy`",
+            ..SCHEMA_VERSION => ": run `mogilefs db setup`",
+            _ => ": a newer program is needed",
+        };
         let text = format!("has schema version {version}, and {SCHEMA_VERSION} is needed{remedy}");
         findings.push(Finding { severity: Severity::Error, place: String::new(), text });
     }

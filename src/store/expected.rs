@@ -151,6 +151,17 @@ pub(super) static TABLES: &[ExpectedTable] = &[
     ExpectedTable { unique: &[&["devid"]], ..table("mogilefs_device_guard", Role::Ours, DEVICE_GUARD) },
 ];
 
+/// Tables of extensions (docs/EXTENSIONS.md), which are there only where these are used.
+pub(super) static EXTENSION_TABLES: &[ExpectedTable] = &[
+    ExpectedTable {
+        unique: &[&["nodeid"], &["dmid", "parentnodeid", "nodename"]],
+        ..table("plugin_filepaths_paths", Role::Ours, PATHS)
+    },
+    ExpectedTable { unique: &[&["dmid"]], ..table("plugin_filepaths_domains", Role::Ours, PATH_DOMAINS) },
+    ExpectedTable { unique: &[&["nameid"]], ..table("plugin_metadata_names", Role::Ours, METADATA_NAMES) },
+    ExpectedTable { unique: &[&["fid", "nameid"]], ..table("plugin_metadata_data", Role::Ours, METADATA) },
+];
+
 static DOMAIN: &[ExpectedColumn] = &[col("dmid", SMALL), col("namespace", Kind::Key(255)).null()];
 static CLASS: &[ExpectedColumn] = &[
     col("dmid", SMALL),
@@ -254,3 +265,13 @@ static DEVICE_GUARD: &[ExpectedColumn] = &[
     col("unreachable_seen", TIME).null(),
     col("changed_at", TIME).null(),
 ];
+static PATHS: &[ExpectedColumn] = &[
+    col("nodeid", BIG).counted(),
+    col("dmid", SMALL),
+    col("parentnodeid", BIG),
+    col("nodename", Kind::Key(255)),
+    col("fid", Kind::Fid).null(),
+];
+static PATH_DOMAINS: &[ExpectedColumn] = &[col("dmid", SMALL)];
+static METADATA_NAMES: &[ExpectedColumn] = &[col("nameid", BIG).counted(), col("name", Kind::Key(255))];
+static METADATA: &[ExpectedColumn] = &[col("fid", Kind::Fid), col("nameid", BIG), col("data", Kind::Key(255))];

@@ -33,15 +33,8 @@ static OF_MYSQL: AtomicU8 = AtomicU8::new(0);
 static OF_POSTGRES: AtomicU8 = AtomicU8::new(0);
 
 impl KeyForm {
-    const ALL: [Self; 7] = [
-        Self::Raw,
-        Self::Utf8,
-        Self::Utf8OfThreeBytes,
-        Self::Cp1252,
-        Self::Binary,
-        Self::Latin1,
-        Self::Plain,
-    ];
+    const ALL: [Self; 7] =
+        [Self::Raw, Self::Utf8, Self::Utf8OfThreeBytes, Self::Cp1252, Self::Binary, Self::Latin1, Self::Plain];
 
     /// The form that the settings ask for.
     pub(super) fn of(backend: Backend, settings: &DatabaseSettings) -> Self {

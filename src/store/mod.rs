@@ -32,6 +32,7 @@ mod writer;
 
 pub mod checksums;
 pub mod classes;
+pub mod copy;
 
 pub mod deleted_files;
 pub mod device_guard;

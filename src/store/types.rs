@@ -281,7 +281,9 @@ impl Key {
     #[cfg_attr(not(feature = "mysql"), allow(dead_code))]
     pub(super) fn utf8_of_three_bytes(bytes: &BStr) -> StoreResult<Self> {
         if bytes.iter().any(|&byte| byte >= 0xF0) {
-            return Err(StoreError::InvalidValue(format!("characters that utf8 of three bytes does not have: {bytes}")));
+            return Err(StoreError::InvalidValue(format!(
+                "characters that utf8 of three bytes does not have: {bytes}"
+            )));
         }
         Self::utf8(bytes)
     }
