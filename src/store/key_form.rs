@@ -83,11 +83,11 @@ impl KeyForm {
     pub(super) fn key(self, bytes: &BStr) -> StoreResult<Key> {
         match self {
             Self::Raw => Ok(Key::raw(bytes)),
-            Self::Utf8 => Key::utf8(bytes),
-            Self::Utf8OfThreeBytes => Key::utf8_of_three_bytes(bytes),
-            Self::Cp1252 | Self::Binary => Key::single_bytes(bytes),
-            Self::Latin1 => Key::latin1(bytes),
-            Self::Plain => Key::utf8_without_zero(bytes),
+            Self::Utf8 => Key::of_utf8(bytes),
+            Self::Utf8OfThreeBytes => Key::of_utf8_of_three_bytes(bytes),
+            Self::Cp1252 | Self::Binary => Key::of_single_bytes(bytes),
+            Self::Latin1 => Key::of_bytes(bytes),
+            Self::Plain => Key::of_utf8_without_zero(bytes),
         }
     }
 

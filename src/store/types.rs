@@ -270,7 +270,7 @@ impl Key {
 
     /// For MySQL: valid UTF-8 of at most 255 characters; a longer key would be cut by servers that are not strict (D12).
     #[cfg_attr(not(feature = "mysql"), allow(dead_code))]
-    pub(super) fn utf8(bytes: &BStr) -> StoreResult<Self> {
+    pub(super) fn of_utf8(bytes: &BStr) -> StoreResult<Self> {
         let text = std::str::from_utf8(bytes)
             .map_err(|_| StoreError::InvalidValue(format!("not UTF-8, which this database needs: {bytes}")))?;
         check_length(text.chars().count())?;
@@ -279,32 +279,32 @@ impl Key {
 
     /// For MySQL's `utf8`, which has no characters of four bytes.
     #[cfg_attr(not(feature = "mysql"), allow(dead_code))]
-    pub(super) fn utf8_of_three_bytes(bytes: &BStr) -> StoreResult<Self> {
+    pub(super) fn of_utf8_of_three_bytes(bytes: &BStr) -> StoreResult<Self> {
         if bytes.iter().any(|&byte| byte >= 0xF0) {
             return Err(StoreError::InvalidValue(format!(
                 "characters that utf8 of three bytes does not have: {bytes}"
             )));
         }
-        Self::utf8(bytes)
+        Self::of_utf8(bytes)
     }
 
     /// For MySQL, on connections whose character set has a character for each byte.
     #[cfg_attr(not(feature = "mysql"), allow(dead_code))]
-    pub(super) fn single_bytes(bytes: &BStr) -> StoreResult<Self> {
+    pub(super) fn of_single_bytes(bytes: &BStr) -> StoreResult<Self> {
         check_length(bytes.len())?;
         Ok(Self::raw(bytes))
     }
 
     /// For PostgreSQL with keys as they are (DBD::Pg before 3.0).
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
-    pub(super) fn utf8_without_zero(bytes: &BStr) -> StoreResult<Self> {
+    pub(super) fn of_utf8_without_zero(bytes: &BStr) -> StoreResult<Self> {
         check_zero(bytes)?;
-        Self::utf8(bytes)
+        Self::of_utf8(bytes)
     }
 
     /// For PostgreSQL: each byte becomes the character of the same number (database.md 1.6).
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
-    pub(super) fn latin1(bytes: &BStr) -> StoreResult<Self> {
+    pub(super) fn of_bytes(bytes: &BStr) -> StoreResult<Self> {
         check_length(bytes.len())?;
         check_zero(bytes)?;
         Ok(Self::Text(bytes.iter().map(|&byte| char::from(byte)).collect()))
@@ -328,7 +328,7 @@ fn check_length(characters: usize) -> StoreResult<()> {
     Ok(())
 }
 
-/// The bytes that [`Key::latin1`] was made of. Text that was not made so keeps its UTF-8 form.
+/// The bytes that [`Key::of_bytes`] was made of. Text that was not made so keeps its UTF-8 form.
 #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
 pub(super) fn bytes_of_latin1(text: &str) -> BString {
     let bytes: Result<Vec<u8>, _> = text.chars().map(|character| u8::try_from(u32::from(character))).collect();
@@ -609,19 +609,19 @@ mod tests {
     #[test]
     fn bytes_and_latin1_are_inverse() {
         let bytes = BString::from((1..=255_u8).collect::<Vec<_>>());
-        let Ok(Key::Text(text)) = Key::latin1(bytes.as_ref()) else { panic!("255 bytes fit") };
+        let Ok(Key::Text(text)) = Key::of_bytes(bytes.as_ref()) else { panic!("255 bytes fit") };
         assert_eq!(bytes_of_latin1(&text), bytes);
-        assert!(matches!(Key::latin1(BStr::new(b"a\0b")), Err(StoreError::InvalidValue(_))));
+        assert!(matches!(Key::of_bytes(BStr::new(b"a\0b")), Err(StoreError::InvalidValue(_))));
     }
 
     /// C39: 256 characters are refused, 255 are not.
     #[test]
     fn length_is_checked() {
         let longest = "é".repeat(255);
-        assert!(Key::utf8(BStr::new(&longest)).is_ok());
-        assert!(Key::utf8(BStr::new(&"a".repeat(256))).is_err());
-        assert!(Key::latin1(BStr::new(&"a".repeat(256))).is_err());
-        assert!(Key::utf8(BStr::new(b"\xFF")).is_err());
+        assert!(Key::of_utf8(BStr::new(&longest)).is_ok());
+        assert!(Key::of_utf8(BStr::new(&"a".repeat(256))).is_err());
+        assert!(Key::of_bytes(BStr::new(&"a".repeat(256))).is_err());
+        assert!(Key::of_utf8(BStr::new(b"\xFF")).is_err());
     }
 
     #[test]

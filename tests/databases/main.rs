@@ -6,6 +6,8 @@
 mod addresses;
 mod checking;
 mod copying;
+mod keys;
 mod mogdbsetup;
+mod reference_schema;
 mod support;
 mod upgrade;

@@ -308,7 +308,8 @@ fn check_empty(target: &mut Side) -> StoreResult<()> {
 /// Tables that are nobody's, as far as this program knows.
 fn strange_tables(source: &Side) -> Vec<String> {
     let known = source.tables();
-    let is_known = |name: &str| known.iter().any(|table| table.name == name) || ["lock", STATE_TABLE].contains(&name);
+    let is_known =
+        |name: &str| known.iter().any(|table| table.name == name) || side::LOCKS.contains(&name) || name == STATE_TABLE;
     let strange: Vec<&str> = source.catalog.names().filter(|name| !is_known(name)).collect();
     match strange.is_empty() {
         true => Vec::new(),

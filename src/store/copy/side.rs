@@ -5,7 +5,7 @@ use crate::settings::DatabaseSettings;
 use crate::store::check_catalog::Catalog;
 use crate::store::connection::{self, Backend, Location, Purpose, StoreConnection, connect};
 use crate::store::error::{StoreError, StoreResult};
-use crate::store::expected::{EXTENSION_TABLES, ExpectedTable, Role, TABLES};
+use crate::store::expected::{EXTENSION_TABLES, ExpectedTable, TABLES};
 use crate::store::key_form::KeyForm;
 use crate::store::setup::version_in;
 use diesel::connection::SimpleConnection as _;
@@ -18,6 +18,9 @@ pub(super) const PAGE_ROWS: usize = 2000;
 
 /// A usage figure that is no older was stored by a tracker that is running: they store one every 15 s.
 const FRESH_USAGE_SECS: i64 = 60;
+
+/// Who holds which lock is of the moment.
+pub(super) const LOCKS: [&str; 3] = ["lock", "mogilefs_lock", "mogilefs_hold"];
 
 /// A session that has just ended is listed for a moment; one that is still there after so many looks is at work.
 const LOOKS_AT_SESSIONS: u32 = 6;
@@ -54,7 +57,7 @@ impl Side {
 
     /// Of the tables that a copy is made of, those that are there, in the order in which setup makes them.
     pub(super) fn tables(&self) -> Vec<&'static ExpectedTable> {
-        let ours = TABLES.iter().filter(|table| table.role != Role::Locks).chain(EXTENSION_TABLES);
+        let ours = TABLES.iter().filter(|table| !LOCKS.contains(&table.name)).chain(EXTENSION_TABLES);
         ours.filter(|table| self.catalog.table(table.name).is_some()).collect()
     }
 
