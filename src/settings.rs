@@ -70,6 +70,8 @@ pub struct DatabaseSettings {
     pub island_mode: bool,
     pub island_entries_max: usize,
     pub island_bytes_max: usize,
+    pub mysql_charset: MysqlCharset,
+    pub postgres_keys: PostgresKeys,
 }
 
 /// Where locks between trackers are kept.
@@ -80,6 +82,40 @@ pub enum LockKeeping {
     Server,
     /// In a table of ours.
     Table,
+}
+
+/// Character set of connections to MySQL: how the bytes of keys become characters of the columns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MysqlCharset {
+    #[default]
+    Utf8mb4,
+    Utf8,
+    Latin1,
+    Binary,
+}
+
+impl MysqlCharset {
+    /// The server's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Utf8mb4 => "utf8mb4",
+            Self::Utf8 => "utf8",
+            Self::Latin1 => "latin1",
+            Self::Binary => "binary",
+        }
+    }
+}
+
+/// How the bytes of keys become characters on PostgreSQL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PostgresKeys {
+    /// Each byte is the character of the same number.
+    #[default]
+    Latin1,
+    /// The bytes are UTF-8 and stored as they are.
+    Utf8,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

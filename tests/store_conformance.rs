@@ -114,6 +114,7 @@ struct Fixture {
     session: Session,
     store: Store,
     database: TestDatabase,
+    is_old_installation: bool,
 }
 
 #[derive(QueryableByName)]
@@ -222,16 +223,72 @@ fn closing(fid: Fid, key: &str) -> CloseUpload {
 }
 
 fn run<F: AsyncFnOnce(&Fixture)>(backend: Backend, test: F) {
+    run_in(backend, false, test);
+}
+
+/// The same in a database as old installations have it after all upgrades (C08).
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+fn run_in_old_installation<F: AsyncFnOnce(&Fixture)>(backend: Backend, test: F) {
+    run_in(backend, true, test);
+}
+
+fn run_in<F: AsyncFnOnce(&Fixture)>(backend: Backend, is_old_installation: bool, test: F) {
     let Some(database) = TestDatabase::new(backend) else { return };
     assert_eq!(Store::setup(&database.settings), Ok(SetupOutcome::Created));
+    if is_old_installation {
+        for statement in old_installation(backend) {
+            on_server(backend, &database.settings.url, &statement);
+        }
+    }
     let store = database.open();
     let session = store.session().expect("a session");
-    let fixture = Fixture { session, store, database };
+    let fixture = Fixture { session, store, database, is_old_installation };
     block_on(test(&fixture));
-    let Fixture { session, store, database } = fixture;
+    let Fixture { session, store, database, .. } = fixture;
     drop(session);
     store.close();
     drop(database);
+}
+
+/// What makes a new schema one of before 2.36 that was upgraded: fids and lengths of four bytes, a further column, columns in
+/// another order.
+fn old_installation(backend: Backend) -> Vec<String> {
+    let tables = [
+        ("file", "NOT NULL"),
+        ("file_on", "NOT NULL"),
+        ("file_on_corrupt", "NOT NULL"),
+        ("file_to_delete", "NOT NULL"),
+        ("file_to_delete_later", "NOT NULL"),
+        ("file_to_delete2", "NOT NULL"),
+        ("file_to_replicate", "NOT NULL"),
+        ("file_to_queue", "NOT NULL"),
+        ("unreachable_fids", "NOT NULL"),
+        ("checksum", "NOT NULL"),
+        ("fsck_log", "NULL"),
+        ("tempfile", "NOT NULL AUTO_INCREMENT"),
+    ];
+    let mut statements: Vec<String> = match backend {
+        Backend::Sqlite => Vec::new(),
+        Backend::Mysql => {
+            let narrow =
+                tables.iter().map(|(table, rest)| format!("ALTER TABLE {table} MODIFY fid INT UNSIGNED {rest}"));
+            let others = [
+                "ALTER TABLE file MODIFY length INT UNSIGNED, MODIFY devcount TINYINT UNSIGNED NOT NULL FIRST",
+                "ALTER TABLE class MODIFY hashtype TINYINT UNSIGNED FIRST",
+                "ALTER TABLE host MODIFY altip VARCHAR(15) AFTER hostid",
+                "ALTER TABLE device MODIFY weight MEDIUMINT DEFAULT 100 FIRST",
+                "ALTER TABLE file_to_queue MODIFY arg TEXT FIRST",
+                "ALTER TABLE tempfile MODIFY devids VARCHAR(60) FIRST",
+            ];
+            narrow.chain(others.map(str::to_owned)).collect()
+        }
+        Backend::Postgres => {
+            let narrow = tables.iter().map(|(table, _)| format!("ALTER TABLE {table} ALTER fid TYPE INTEGER"));
+            narrow.chain(["ALTER TABLE file ALTER length TYPE INTEGER".to_owned()]).collect()
+        }
+    };
+    statements.push("ALTER TABLE host ADD COLUMN remoteroot VARCHAR(60)".to_owned());
+    statements
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -251,6 +308,14 @@ macro_rules! on_every_database {
         #[cfg(feature = "postgres")]
         mod postgres {
             $(#[test] fn $statement() { super::run(super::Backend::Postgres, super::$statement); })*
+        }
+        #[cfg(feature = "mysql")]
+        mod mysql_of_old {
+            $(#[test] fn $statement() { super::run_in_old_installation(super::Backend::Mysql, super::$statement); })*
+        }
+        #[cfg(feature = "postgres")]
+        mod postgres_of_old {
+            $(#[test] fn $statement() { super::run_in_old_installation(super::Backend::Postgres, super::$statement); })*
         }
     };
 }
@@ -588,9 +653,16 @@ async fn c33_c34_c35_bytes_of_keys(f: &Fixture) {
     }
 }
 
+/// An old installation may have no room for them.
 async fn c36_large_lengths(f: &Fixture) {
     f.domain_with_class().await;
     let close = CloseUpload { length: 5_000_000_000_000, ..closing(f.upload("k").await, "k") };
+    if f.is_old_installation {
+        let refused = f.write(move |conn| files::close_upload(conn, &close)).await;
+        assert!(matches!(refused, Err(StoreError::InvalidValue(_))), "{refused:?}");
+        f.has_not("file");
+        return;
+    }
     f.done(move |conn| files::close_upload(conn, &close)).await;
     let row = f.get(|conn| files::find_by_key(conn, Dmid(1), BStr::new("k"))).expect("a file");
     assert_eq!(row.length, 5_000_000_000_000);
@@ -1221,7 +1293,7 @@ async fn todo_rows(f: &Fixture) {
     assert_eq!(f.get(|conn| queues::todo::find(conn, Fid(11), queues::todo::FSCK)), None);
 }
 
-/// A fid that is queued for fsck and for rebalance: a claim of the one leaves the other as it is (W17).
+/// A fid that is queued for fsck and for rebalance: a claim of the one leaves the other as it is (C70, W17).
 async fn todo_claims_are_of_one_kind(f: &Fixture) {
     let now = f.now();
     f.sql(
@@ -1987,7 +2059,9 @@ async fn undelete_yields_to_a_claim_and_a_claim_to_it(f: &Fixture) {
     f.domain_with_class().await;
     f.keep_deleted_files().await;
     let locking = if f.backend() == Backend::Sqlite { "" } else { " FOR UPDATE" };
-    let select = format!("SELECT fid AS n FROM file_to_delete2 WHERE fid = 1{locking}");
+    // In an old installation it is narrower.
+    let fid = if f.backend() == Backend::Postgres { "fid::bigint" } else { "fid" };
+    let select = format!("SELECT {fid} AS n FROM file_to_delete2 WHERE fid = 1{locking}");
     f.file_with_copies(1, "k").await;
     f.delete("k").await;
     // First the claim.

@@ -1,5 +1,6 @@
 //! `mogilefs db`: the tracker's database, from the operator's side.
 
+use super::db_copy::CopyArgs;
 use super::mogdbsetup::ServerArgs;
 use super::output::{Failure, Output};
 use super::roles::{SettingsArgs, prepare};
@@ -19,6 +20,7 @@ pub enum DbCommand {
     ///
     /// Ends with 1 if something that trackers do would fail.
     Check(DatabaseArgs),
+    Copy(CopyArgs),
 }
 
 /// Which database.
@@ -58,6 +60,7 @@ impl DbCommand {
                 let (settings, _log) = prepare(&args.settings, [("database.url", args.db)])?;
                 check(&settings, output)
             }
+            Self::Copy(args) => args.run(output),
         }
     }
 }

@@ -5,6 +5,7 @@
 mod bench;
 mod check;
 mod db;
+mod db_copy;
 mod deleted;
 mod explain;
 mod files;
@@ -30,7 +31,7 @@ use std::time::Duration;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done (also when the reader of standard output went away)
-  1  the tracker refused; standard error has `error: CODE: text`; or `db check` found what matters
+  1  the tracker refused; standard error has `error: CODE: text`; or `db check` or `db copy` found what matters
   2  the command line is wrong, or the database is of another schema version, which this program cannot change
   3  no tracker could be reached, or it broke off or answered nonsense
   4  storage nodes failed: no copy could be stored or read whole
@@ -90,7 +91,7 @@ enum Command {
     Jobs(jobs::JobsArgs),
     #[command(flatten)]
     Roles(roles::RoleCommand),
-    /// The tracker's database: set it up, bring it up to date, check it
+    /// The tracker's database: set it up, bring it up to date, check it, copy it
     #[command(subcommand)]
     Db(db::DbCommand),
     /// Show what is not as it should be with hosts and devices, and how many files are at one copy

@@ -43,6 +43,15 @@ pub struct SettingsArgs {
     overrides: Vec<String>,
 }
 
+impl SettingsArgs {
+    /// The same with further settings, which win.
+    pub fn with(&self, further: impl IntoIterator<Item = String>) -> Self {
+        let mut args = self.clone();
+        args.overrides.extend(further);
+        args
+    }
+}
+
 /// Start a tracker: the service that clients talk to
 #[derive(Args, Clone, Debug)]
 pub struct TrackerArgs {

@@ -5,11 +5,13 @@
 
 use super::check_catalog::{Catalog, Column, Table};
 use super::connection::{self, Backend, Purpose, StoreConnection, connect};
+use super::copy::STATE_TABLE;
 use super::error::StoreResult;
 use super::expected::{ExpectedColumn, ExpectedTable, Kind, Role, TABLES};
 use super::expected_types::{enum_words, largest_number, longest_text, most_bytes, quoted_words};
+use super::key_form::KeyForm;
 use super::setup::{SCHEMA_VERSION, version_in};
-use super::{files, tables};
+use super::{files, key_sample, tables};
 use crate::ids::Fid;
 use crate::settings::DatabaseSettings;
 
@@ -68,11 +70,16 @@ pub(super) fn check(settings: &DatabaseSettings) -> StoreResult<SchemaReport> {
     let backend = conn.backend();
     let mut findings = Vec::new();
     if version != SCHEMA_VERSION {
-        let remedy = if version < SCHEMA_VERSION { ": run `mogilefs db setup`" } else { ": a newer program is needed" };
+        let remedy = match version {
+            0 if catalog.table(STATE_TABLE).is_some() => ": a copy into it has not ended, see `mogilefs db copy`",
+            ..SCHEMA_VERSION => ": run `mogilefs db setup`",
+            _ => ": a newer program is needed",
+        };
         let text = format!("has schema version {version}, and {SCHEMA_VERSION} is needed{remedy}");
         findings.push(Finding { severity: Severity::Error, place: String::new(), text });
     }
     findings.extend(differences(backend, &catalog));
+    findings.extend(key_sample::findings(&mut conn, &catalog, settings)?);
     findings.extend(headroom(&mut conn, &catalog)?);
     // Stable: within a severity in the order of the tables.
     findings.sort_by_key(|finding| finding.severity);
@@ -128,6 +135,37 @@ fn missing_table(backend: Backend, expected: &ExpectedTable) -> Option<Finding> 
         ),
     };
     Some(Finding { severity, place: expected.name.to_owned(), text: text.to_owned() })
+}
+
+/// Names and keys are equal by the collation of their columns (D11), and may need characters that these do not have.
+pub(super) fn collations(backend: Backend, catalog: &Catalog, form: KeyForm) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if backend != Backend::Mysql {
+        return findings;
+    }
+    for (table, column) in [("domain", "namespace"), ("class", "classname"), ("file", "dkey")] {
+        let Some(collation) = catalog.column(table, column).and_then(|column| column.collation.as_deref()) else {
+            continue;
+        };
+        let mut add = |text| {
+            let place = format!("{table}.{column}");
+            findings.push(Finding { severity: Severity::Warning, place, text });
+        };
+        // A connection of single bytes has nothing that latin1 does not have.
+        let holds_all = collation.starts_with("utf8")
+            || collation.eq_ignore_ascii_case("binary")
+            || collation.starts_with("latin1") && form == KeyForm::Cp1252;
+        if !holds_all {
+            add(format!("has the collation {collation}, whose character set does not hold all that clients may send"));
+        }
+        if !collation.ends_with("_bin") && !collation.eq_ignore_ascii_case("binary") {
+            add(format!(
+                "has the collation {collation}: what differs in case, accents or trailing blanks only may be one and the \
+                 same, so that one file overwrites another, as with 2.73"
+            ));
+        }
+    }
+    findings
 }
 
 /// One table, held against what is expected of it.
@@ -209,10 +247,7 @@ impl Comparison<'_> {
                 let wanted = if self.backend == Backend::Postgres { postgres } else { mysql };
                 self.number(expected, column, wanted, Severity::Warning);
             }
-            Kind::Text(length) => {
-                self.text(expected, column, length);
-                self.collation(expected, column);
-            }
+            Kind::Text(length) | Kind::Key(length) => self.text(expected, column, length),
             Kind::LongText => self.text(expected, column, 65_535),
             Kind::Words(words) => self.words(expected, column, words),
             Kind::Bytes(length) => {
@@ -251,27 +286,6 @@ impl Comparison<'_> {
                 self.add(Severity::Error, expected.name, text);
             }
             None => self.other_type(expected, column, "text"),
-        }
-    }
-
-    /// Names and keys are equal by the collation (D11).
-    fn collation(&mut self, expected: &ExpectedColumn, column: &Column) {
-        let is_of_clients = matches!(
-            (self.expected.name, expected.name),
-            ("file", "dkey") | ("domain", "namespace") | ("class", "classname")
-        );
-        let Some(collation) = column.collation.as_deref().filter(|_| is_of_clients) else { return };
-        if !collation.starts_with("utf8") && !collation.eq_ignore_ascii_case("binary") {
-            let text =
-                format!("has the collation {collation}, whose character set does not hold all that clients may send");
-            self.add(Severity::Warning, expected.name, text);
-        }
-        if !collation.ends_with("_bin") && !collation.eq_ignore_ascii_case("binary") {
-            let text = format!(
-                "has the collation {collation}: what differs in case, accents or trailing blanks only may be one and the \
-                 same, as with 2.73"
-            );
-            self.add(Severity::Note, expected.name, text);
         }
     }
 

@@ -50,6 +50,11 @@ pub(super) struct Check {
 }
 
 impl Catalog {
+    /// Of the tables.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tables.keys().map(String::as_str)
+    }
+
     pub(super) fn table(&self, name: &str) -> Option<&Table> {
         self.tables.get(name)
     }

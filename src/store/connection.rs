@@ -6,8 +6,11 @@ use super::dsn::Account;
 #[cfg(feature = "mysql")]
 use super::dsn::MysqlAddress;
 use super::error::{StoreError, StoreResult};
+use super::key_form::KeyForm;
 use super::types::Key;
 use crate::settings::DatabaseSettings;
+#[cfg(feature = "mysql")]
+use crate::settings::MysqlCharset;
 use bstr::BStr;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::{Connection, MultiConnection, SqliteConnection};
@@ -61,11 +64,7 @@ impl StoreConnection {
     /// # Errors
     /// [`StoreError::InvalidValue`] if the database cannot hold it.
     pub(super) fn key(&self, bytes: &BStr) -> StoreResult<Key> {
-        match self.backend() {
-            Backend::Sqlite => Ok(Key::raw(bytes)),
-            Backend::Mysql => Key::utf8(bytes),
-            Backend::Postgres => Key::latin1(bytes),
-        }
+        KeyForm::of_trackers(self.backend()).key(bytes)
     }
 
     /// To be called after an error, before anything else is asked.
@@ -232,8 +231,13 @@ fn sqlite_session(settings: &DatabaseSettings, purpose: Purpose) -> String {
 #[cfg(feature = "mysql")]
 fn mysql_session(settings: &DatabaseSettings) -> String {
     let wait_secs = settings.lock_wait_ms.div_ceil(1000).max(1);
+    // diesel has set utf8mb4 already.
+    let names = match settings.mysql_charset {
+        MysqlCharset::Utf8mb4 => String::new(),
+        charset => format!("SET NAMES {}; ", charset.name()),
+    };
     format!(
-        "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
+        "{names}SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
          innodb_lock_wait_timeout = {wait_secs}, lock_wait_timeout = {wait_secs}"
     )
 }

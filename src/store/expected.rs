@@ -11,6 +11,8 @@ pub(super) enum Kind {
     Number(&'static str, &'static str),
     /// At least so many characters.
     Text(u64),
+    /// The same, of bytes that clients chose (database.md 1.6).
+    Key(u64),
     /// More than any name: settings and arguments.
     LongText,
     /// One of some words.
@@ -151,11 +153,22 @@ pub(super) static TABLES: &[ExpectedTable] = &[
     ExpectedTable { unique: &[&["name"]], ..table("mogilefs_hold", Role::Ours, HOLD) },
 ];
 
-static DOMAIN: &[ExpectedColumn] = &[col("dmid", SMALL), col("namespace", Kind::Text(255)).null()];
+/// Tables of extensions (docs/EXTENSIONS.md), which are there only where these are used.
+pub(super) static EXTENSION_TABLES: &[ExpectedTable] = &[
+    ExpectedTable {
+        unique: &[&["nodeid"], &["dmid", "parentnodeid", "nodename"]],
+        ..table("plugin_filepaths_paths", Role::Ours, PATHS)
+    },
+    ExpectedTable { unique: &[&["dmid"]], ..table("plugin_filepaths_domains", Role::Ours, PATH_DOMAINS) },
+    ExpectedTable { unique: &[&["nameid"]], ..table("plugin_metadata_names", Role::Ours, METADATA_NAMES) },
+    ExpectedTable { unique: &[&["fid", "nameid"]], ..table("plugin_metadata_data", Role::Ours, METADATA) },
+];
+
+static DOMAIN: &[ExpectedColumn] = &[col("dmid", SMALL), col("namespace", Kind::Key(255)).null()];
 static CLASS: &[ExpectedColumn] = &[
     col("dmid", SMALL),
     col("classid", TINY),
-    col("classname", Kind::Text(50)).null(),
+    col("classname", Kind::Key(50)).null(),
     col("mindevcount", TINY),
     col("hashtype", TINY).null(),
     col("replpolicy", Kind::Text(255)).null(),
@@ -163,7 +176,7 @@ static CLASS: &[ExpectedColumn] = &[
 static FILE: &[ExpectedColumn] = &[
     col("fid", Kind::Fid),
     col("dmid", SMALL),
-    col("dkey", Kind::Text(255)).null(),
+    col("dkey", Kind::Key(255)).null(),
     col("length", BIG).null(),
     col("classid", TINY),
     col("devcount", TINY),
@@ -173,7 +186,7 @@ static TEMPFILE: &[ExpectedColumn] = &[
     col("createtime", INT),
     col("classid", TINY),
     col("dmid", SMALL),
-    col("dkey", Kind::Text(255)).null(),
+    col("dkey", Kind::Key(255)).null(),
     col("devids", Kind::Text(60)).null(),
 ];
 static FID_ONLY: &[ExpectedColumn] = &[col("fid", Kind::Fid)];
@@ -230,7 +243,7 @@ static LOCK: &[ExpectedColumn] =
 static DELETED_FILE: &[ExpectedColumn] = &[
     col("fid", Kind::Fid),
     col("dmid", SMALL),
-    col("dkey", Kind::Text(255)).null(),
+    col("dkey", Kind::Key(255)).null(),
     col("length", BIG).null(),
     col("classid", TINY),
     col("devcount", TINY),
@@ -263,3 +276,13 @@ static LEASE: &[ExpectedColumn] = &[
     col("writes", BIG),
 ];
 static HOLD: &[ExpectedColumn] = &[col("name", Kind::Text(64)), col("writes", BIG)];
+static PATHS: &[ExpectedColumn] = &[
+    col("nodeid", BIG).counted(),
+    col("dmid", SMALL),
+    col("parentnodeid", BIG),
+    col("nodename", Kind::Key(255)),
+    col("fid", Kind::Fid).null(),
+];
+static PATH_DOMAINS: &[ExpectedColumn] = &[col("dmid", SMALL)];
+static METADATA_NAMES: &[ExpectedColumn] = &[col("nameid", BIG).counted(), col("name", Kind::Key(255))];
+static METADATA: &[ExpectedColumn] = &[col("fid", Kind::Fid), col("nameid", BIG), col("data", Kind::Key(255))];

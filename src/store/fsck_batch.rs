@@ -31,8 +31,11 @@ impl RecordedFile {
 /// One row per location, or a single one without.
 type Row = (FileRow, Option<DevId>, Option<i64>, Option<Vec<u8>>);
 
-/// Those of the files that exist, in the order of their numbers: one query.
+/// Those of the files that exist, in the order of their numbers: one query, or none for no files (C54).
 pub fn load(conn: &mut StoreConnection, fids: &[Fid]) -> StoreResult<Vec<RecordedFile>> {
+    if fids.is_empty() {
+        return Ok(Vec::new());
+    }
     let query = file::table
         .left_join(file_on::table)
         .left_join(checksum::table.on(checksum::fid.eq(file::fid)))

@@ -22,6 +22,8 @@ mod extension_tables;
 mod fid_counter;
 mod health;
 mod holds;
+mod key_form;
+mod key_sample;
 mod lease;
 mod lock;
 mod lock_row;
@@ -38,6 +40,8 @@ mod writer;
 
 pub mod checksums;
 pub mod classes;
+pub mod copy;
+
 pub mod deleted_files;
 pub mod device_guard;
 pub mod devices;

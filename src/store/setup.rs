@@ -3,6 +3,7 @@
 
 use super::check_catalog::Catalog;
 use super::connection::{self, Backend, Location, Purpose, StoreConnection, begin, commit, connect};
+use super::copy::STATE_TABLE;
 use super::error::{StoreError, StoreResult};
 use super::expected::{Role, TABLES};
 use super::server_settings;
@@ -18,7 +19,7 @@ use std::path::Path;
 pub const SCHEMA_VERSION: i64 = 17;
 
 /// Row of `server_settings` that holds the version.
-const VERSION_FIELD: &str = "schema_version";
+pub(super) const VERSION_FIELD: &str = "schema_version";
 
 /// The migration that makes the tables of the reference, which `upgrade` makes one by one; every other one makes tables of
 /// ours and bears repetition.
@@ -120,6 +121,12 @@ fn bring_up(conn: &mut StoreConnection, options: SetupOptions) -> StoreResult<Se
             "the database has schema version {version}, this program knows {SCHEMA_VERSION}: a newer program is needed; \
              nothing was changed"
         )));
+    }
+    if version == 0 && catalog.table(STATE_TABLE).is_some() {
+        return Err(StoreError::Schema(
+            "a copy of another database into this one has not ended: go on with `mogilefs db copy`; nothing was changed"
+                .to_owned(),
+        ));
     }
     let steps = upgrade::plan(conn.backend(), &catalog, version, options.wide_fids)?;
     let lacks_ours = TABLES.iter().any(|table| table.role == Role::Ours && catalog.table(table.name).is_none());

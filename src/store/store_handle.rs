@@ -5,6 +5,8 @@ use super::connection::{self, Backend, Location, Purpose, StoreConnection, begin
 use super::error::{MAY_BE_STORED, StoreError, StoreResult};
 use super::extension_tables::{self, ExtensionTables};
 use super::health::{Health, ProbePauses};
+use super::key_form::KeyForm;
+use super::key_sample;
 use super::lease::{self, Leases};
 use super::lock::LockTable;
 use super::recent_changes::RecentChanges;
@@ -153,6 +155,7 @@ impl Store {
     /// set up or of another version, [`StoreError::Unavailable`] if it cannot be reached.
     pub fn open(settings: &DatabaseSettings, log: Logger) -> StoreResult<Self> {
         let location = connection::location(settings)?;
+        KeyForm::declare(location.backend(), settings)?;
         let mut conn = connect(&location, settings, Purpose::Write)?;
         if !settings.skip_schema_check {
             setup::check_version(&mut conn)?;
@@ -161,6 +164,7 @@ impl Store {
         let traits = ServerTraits::ask(&mut conn)?;
         warn_of(&traits, settings, &log);
         let highest_fid = raise_counter(&mut conn)?;
+        key_sample::warn(&mut conn, settings, &log);
         drop(conn);
         let writer = match location.backend() {
             Backend::Sqlite => Some(start_writer(&location, settings, &log)?),

@@ -3,6 +3,8 @@
 //! Keys are never compared here: equality and order are the database's.
 
 use super::error::{StoreError, StoreResult};
+#[cfg(feature = "postgres")]
+use super::key_form::KeyForm;
 use crate::ids::{ClassId, DevId, Dmid, Fid, HostId};
 use bstr::{BStr, BString};
 use diesel::backend::Backend as DieselBackend;
@@ -192,7 +194,10 @@ impl FromSql<KeyText, Mysql> for BString {
 #[cfg(feature = "postgres")]
 impl FromSql<KeyText, Pg> for BString {
     fn from_sql(value: <Pg as DieselBackend>::RawValue<'_>) -> deserialize::Result<Self> {
-        Ok(bytes_of_latin1(std::str::from_utf8(value.as_bytes())?))
+        match KeyForm::of_trackers(super::Backend::Postgres) {
+            KeyForm::Latin1 => Ok(bytes_of_latin1(std::str::from_utf8(value.as_bytes())?)),
+            _ => Ok(BString::from(value.as_bytes())),
+        }
     }
 
     fn from_nullable_sql(value: Option<<Pg as DieselBackend>::RawValue<'_>>) -> deserialize::Result<Self> {
@@ -212,41 +217,106 @@ where
     }
 }
 
+/// Text as it is on the wire: nothing is made of it here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WireText(pub Vec<u8>);
+
+impl FromSql<KeyText, Sqlite> for WireText {
+    fn from_sql(value: <Sqlite as DieselBackend>::RawValue<'_>) -> deserialize::Result<Self> {
+        <Vec<u8> as FromSql<Binary, Sqlite>>::from_sql(value).map(Self)
+    }
+}
+
+#[cfg(feature = "mysql")]
+impl FromSql<KeyText, Mysql> for WireText {
+    fn from_sql(value: <Mysql as DieselBackend>::RawValue<'_>) -> deserialize::Result<Self> {
+        Ok(Self(value.as_bytes().to_vec()))
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl FromSql<KeyText, Pg> for WireText {
+    fn from_sql(value: <Pg as DieselBackend>::RawValue<'_>) -> deserialize::Result<Self> {
+        Ok(Self(value.as_bytes().to_vec()))
+    }
+}
+
+impl<DB> ToSql<KeyText, DB> for WireText
+where
+    DB: DieselBackend,
+    Vec<u8>: ToSql<Binary, DB>,
+{
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> serialize::Result {
+        <Vec<u8> as ToSql<Binary, DB>>::to_sql(&self.0, out)
+    }
+}
+
 /// Longest key, in characters, where the column has a length.
 const KEY_CHARACTERS_MAX: usize = 255;
 
 /// A key as a parameter, in the form of one kind of database. Made by `StoreConnection::key`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// SQLite: the bytes themselves.
-    Raw(Vec<u8>),
-    /// MySQL: text as it is; PostgreSQL: a character for each byte.
+    /// The bytes themselves: on SQLite, and on MySQL where the connection has a character set of single bytes.
+    Raw(WireText),
+    /// MySQL: text as it is; PostgreSQL: that, or a character for each byte.
     Text(String),
 }
 
 impl Key {
     pub(super) fn raw(bytes: &BStr) -> Self {
-        Self::Raw(bytes.to_vec())
+        Self::Raw(WireText(bytes.to_vec()))
     }
 
     /// For MySQL: valid UTF-8 of at most 255 characters; a longer key would be cut by servers that are not strict (D12).
     #[cfg_attr(not(feature = "mysql"), allow(dead_code))]
-    pub(super) fn utf8(bytes: &BStr) -> StoreResult<Self> {
+    pub(super) fn of_utf8(bytes: &BStr) -> StoreResult<Self> {
         let text = std::str::from_utf8(bytes)
             .map_err(|_| StoreError::InvalidValue(format!("not UTF-8, which this database needs: {bytes}")))?;
         check_length(text.chars().count())?;
         Ok(Self::Text(text.to_owned()))
     }
 
+    /// For MySQL's `utf8`, which has no characters of four bytes.
+    #[cfg_attr(not(feature = "mysql"), allow(dead_code))]
+    pub(super) fn of_utf8_of_three_bytes(bytes: &BStr) -> StoreResult<Self> {
+        if bytes.iter().any(|&byte| byte >= 0xF0) {
+            return Err(StoreError::InvalidValue(format!(
+                "characters that utf8 of three bytes does not have: {bytes}"
+            )));
+        }
+        Self::of_utf8(bytes)
+    }
+
+    /// For MySQL, on connections whose character set has a character for each byte.
+    #[cfg_attr(not(feature = "mysql"), allow(dead_code))]
+    pub(super) fn of_single_bytes(bytes: &BStr) -> StoreResult<Self> {
+        check_length(bytes.len())?;
+        Ok(Self::raw(bytes))
+    }
+
+    /// For PostgreSQL with keys as they are (DBD::Pg before 3.0).
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(super) fn of_utf8_without_zero(bytes: &BStr) -> StoreResult<Self> {
+        check_zero(bytes)?;
+        Self::of_utf8(bytes)
+    }
+
     /// For PostgreSQL: each byte becomes the character of the same number (database.md 1.6).
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
-    pub(super) fn latin1(bytes: &BStr) -> StoreResult<Self> {
+    pub(super) fn of_bytes(bytes: &BStr) -> StoreResult<Self> {
         check_length(bytes.len())?;
-        if bytes.contains(&0) {
-            return Err(StoreError::InvalidValue("a zero byte, which this database cannot hold".to_owned()));
-        }
+        check_zero(bytes)?;
         Ok(Self::Text(bytes.iter().map(|&byte| char::from(byte)).collect()))
     }
+}
+
+#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+fn check_zero(bytes: &BStr) -> StoreResult<()> {
+    if bytes.contains(&0) {
+        return Err(StoreError::InvalidValue("a zero byte, which this database cannot hold".to_owned()));
+    }
+    Ok(())
 }
 
 fn check_length(characters: usize) -> StoreResult<()> {
@@ -258,9 +328,9 @@ fn check_length(characters: usize) -> StoreResult<()> {
     Ok(())
 }
 
-/// The bytes that [`Key::latin1`] was made of. Text that was not made so keeps its UTF-8 form.
+/// The bytes that [`Key::of_bytes`] was made of. Text that was not made so keeps its UTF-8 form.
 #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
-fn bytes_of_latin1(text: &str) -> BString {
+pub(super) fn bytes_of_latin1(text: &str) -> BString {
     let bytes: Result<Vec<u8>, _> = text.chars().map(|character| u8::try_from(u32::from(character))).collect();
     bytes.map_or_else(|_| BString::from(text), BString::from)
 }
@@ -298,7 +368,7 @@ impl QueryFragment<Sqlite> for Key {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         let Key::Raw(bytes) = self else { return Err(wrong_key_form()) };
         out.push_sql("CAST(");
-        out.push_bind_param::<Binary, _>(bytes)?;
+        out.push_bind_param::<Binary, _>(&bytes.0)?;
         out.push_sql(" AS TEXT)");
         Ok(())
     }
@@ -307,8 +377,10 @@ impl QueryFragment<Sqlite> for Key {
 #[cfg(feature = "mysql")]
 impl QueryFragment<Mysql> for Key {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Mysql>) -> QueryResult<()> {
-        let Key::Text(text) = self else { return Err(wrong_key_form()) };
-        out.push_bind_param::<Text, _>(text)
+        match self {
+            Key::Text(text) => out.push_bind_param::<Text, _>(text),
+            Key::Raw(bytes) => out.push_bind_param::<KeyText, _>(bytes),
+        }
     }
 }
 
@@ -477,8 +549,10 @@ free_expression!(KeyLikeBinary, diesel::sql_types::Bool);
 impl QueryFragment<Mysql> for KeyLikeBinary {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Mysql>) -> QueryResult<()> {
         out.push_sql("CONVERT(`file`.`dkey` USING utf8mb4) LIKE ");
+        // The pattern is in the connection's character set, which need not have that collation.
+        out.push_sql("CONVERT(");
         self.pattern.walk_ast(out.reborrow())?;
-        out.push_sql(" COLLATE utf8mb4_bin ESCAPE '|'");
+        out.push_sql(" USING utf8mb4) COLLATE utf8mb4_bin ESCAPE '|'");
         Ok(())
     }
 }
@@ -535,19 +609,19 @@ mod tests {
     #[test]
     fn bytes_and_latin1_are_inverse() {
         let bytes = BString::from((1..=255_u8).collect::<Vec<_>>());
-        let Ok(Key::Text(text)) = Key::latin1(bytes.as_ref()) else { panic!("255 bytes fit") };
+        let Ok(Key::Text(text)) = Key::of_bytes(bytes.as_ref()) else { panic!("255 bytes fit") };
         assert_eq!(bytes_of_latin1(&text), bytes);
-        assert!(matches!(Key::latin1(BStr::new(b"a\0b")), Err(StoreError::InvalidValue(_))));
+        assert!(matches!(Key::of_bytes(BStr::new(b"a\0b")), Err(StoreError::InvalidValue(_))));
     }
 
     /// C39: 256 characters are refused, 255 are not.
     #[test]
     fn length_is_checked() {
         let longest = "é".repeat(255);
-        assert!(Key::utf8(BStr::new(&longest)).is_ok());
-        assert!(Key::utf8(BStr::new(&"a".repeat(256))).is_err());
-        assert!(Key::latin1(BStr::new(&"a".repeat(256))).is_err());
-        assert!(Key::utf8(BStr::new(b"\xFF")).is_err());
+        assert!(Key::of_utf8(BStr::new(&longest)).is_ok());
+        assert!(Key::of_utf8(BStr::new(&"a".repeat(256))).is_err());
+        assert!(Key::of_bytes(BStr::new(&"a".repeat(256))).is_err());
+        assert!(Key::of_utf8(BStr::new(b"\xFF")).is_err());
     }
 
     #[test]

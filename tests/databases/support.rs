@@ -59,18 +59,28 @@ pub struct NumberRow {
 
 impl Database {
     pub fn create(backend: Backend) -> Self {
+        Self::create_with(backend, "")
+    }
+
+    /// With further words to the server, such as `COLLATE utf8mb4_bin`.
+    pub fn create_with(backend: Backend, further: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name = format!("mogtest_db_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let directory = tempfile::tempdir().expect("a directory");
         let url = match server_url(backend) {
             None => format!("sqlite:{}", directory.path().join("tracker.db").display()),
             Some(server) => {
-                execute(backend, &server, &format!("CREATE DATABASE {name}"));
+                execute(backend, &server, &format!("CREATE DATABASE {name} {further}"));
                 let (base, _) = server.rsplit_once('/').expect("a URL with a database");
                 format!("{base}/{name}")
             }
         };
         Self { backend, url, name, _directory: directory }
+    }
+
+    /// Is there a file? Of a server: always.
+    pub fn exists(&self) -> bool {
+        self.url.strip_prefix("sqlite:").is_none_or(|path| std::path::Path::new(path).exists())
     }
 
     pub fn settings(&self) -> DatabaseSettings {
@@ -127,7 +137,9 @@ impl Database {
 }
 
 fn sqlite(url: &str) -> SqliteConnection {
-    SqliteConnection::establish(url.strip_prefix("sqlite:").expect("a SQLite URL")).expect("open")
+    let mut conn = SqliteConnection::establish(url.strip_prefix("sqlite:").expect("a SQLite URL")).expect("open");
+    conn.batch_execute("PRAGMA busy_timeout = 10000").expect("set");
+    conn
 }
 
 #[cfg(feature = "mysql")]

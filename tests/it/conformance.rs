@@ -788,6 +788,7 @@ impl Script<'_> {
         self.step(248, "server_setting key=fsck_checksum", "OK key=fsck_checksum&value=");
         self.step(249, "set_server_setting key=zone_a&value=xyz", "ERR invalid_format *netmask*");
         self.step(250, "set_server_setting key=zone_a&value=10.0.0.0/8,+1.2.3.4", "OK ");
+        // C105.
         self.step(251, "set_server_setting key=slave_x&value=dsn%7Cu%7Cp", "OK ");
         self.step(252, "server_setting key=slave_version", "OK key=slave_version&value=1");
         self.step(253, "server_setting", BAD_PARAMS);

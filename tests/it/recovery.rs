@@ -215,7 +215,7 @@ fn check_all(cluster: &Cluster, database: &Database, expected: &BTreeMap<String,
     }
 }
 
-/// kill -9 of the tracker under load, several times, early and late.
+/// kill -9 of the tracker under load, several times, early and late (C58).
 #[test]
 fn acknowledged_uploads_survive_kills_of_the_tracker_under_load() {
     on_each_database(|database| {

@@ -165,7 +165,7 @@ fn uploads_never_closed_are_removed_and_live_files_are_not() {
     assert_eq!(cluster.get("young"), b"closed in time");
 }
 
-/// W14: whoever put a live file into the deletion queue was wrong.
+/// W14, C65: whoever put a live file into the deletion queue was wrong.
 #[test]
 fn a_live_file_in_the_deletion_queue_is_left_alone() {
     let database = sqlite();
