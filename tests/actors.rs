@@ -459,6 +459,7 @@ async fn a_request_that_a_dead_worker_had_begun_is_not_repeated() {
         workers: workers.clone(),
         supervisor: supervised.supervisor.clone(),
         metrics: Metrics::default(),
+        database: mogilefs::store::DatabaseLoad::default(),
         view: ClusterView::default(),
         log: logging::discard(),
         watch_bus: WatchBus::new(),

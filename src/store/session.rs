@@ -4,6 +4,7 @@
 
 use super::connection::{Backend, StoreConnection};
 use super::error::{StoreError, StoreResult};
+use super::load;
 use super::queues;
 use super::queues::delete::DeleteTodo;
 use super::queues::replicate::ReplicateTodo;
@@ -90,12 +91,24 @@ impl Session {
         self.inner.shared.health.back().await;
     }
 
+    /// Carries out work on behalf of a command or a job: what it asks the database is counted under this name, on
+    /// whichever session of the store.
+    pub fn on_behalf_of<F: Future>(&self, asker: &'static str, work: F) -> impl Future<Output = F::Output> + use<F> {
+        load::on_behalf_of(self.inner.shared.load.of(asker), work)
+    }
+
+    /// [`Session::on_behalf_of`] for work that blocks its thread.
+    pub fn on_behalf_of_at_once<T>(&self, asker: &'static str, work: impl FnOnce() -> T) -> T {
+        load::on_behalf_of_at_once(Some(self.inner.shared.load.of(asker)), work)
+    }
+
     /// Reads at once, blocking this thread. A lost connection is replaced and the reading repeated once. Writing here is
     /// refused on SQLite, and is no transaction anywhere.
     ///
     /// # Errors
     /// Those of the body; [`StoreError::Unavailable`] when there is no connection to be had.
     pub fn read<T>(&self, mut body: impl FnMut(&mut StoreConnection) -> StoreResult<T>) -> StoreResult<T> {
+        self.inner.shared.load.count_call();
         match self.inner.run(&mut body) {
             Run::Done(result) => result,
             Run::Lost { .. } => match self.inner.run(&mut body) {
@@ -133,6 +146,7 @@ impl Session {
         T: Send + 'static,
         F: FnMut(&mut StoreConnection) -> StoreResult<T> + Send + 'static,
     {
+        self.inner.shared.load.count_call();
         match &self.inner.shared.writer {
             Some(writer) => writer.submit(durability, body)?.await.unwrap_or_else(|_| Err(writer_vanished())),
             None => self.write_directly(body).await,
@@ -149,6 +163,7 @@ impl Session {
             tries += 1;
             match self.inner.run_transaction(&mut body) {
                 Run::Done(Err(StoreError::Deadlock)) if tries < DEADLOCK_TRIES => {
+                    self.inner.shared.load.deadlocks_retried.add(1);
                     tokio::time::sleep(jitter(tries)).await;
                 }
                 Run::Done(result) => return result,
@@ -235,7 +250,12 @@ impl SessionInner {
         let mut conn = match slot.take() {
             Some(conn) => conn,
             None => match self.shared.connect() {
-                Ok(conn) => conn,
+                Ok(conn) => {
+                    if self.losses.load(Ordering::Acquire) > 0 {
+                        self.shared.load.reconnects.add(1);
+                    }
+                    conn
+                }
                 Err(error) => return Run::Done(Err(error)),
             },
         };

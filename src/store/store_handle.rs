@@ -5,6 +5,7 @@ use super::connection::{self, Backend, Location, Purpose, StoreConnection, begin
 use super::error::{StoreError, StoreResult};
 use super::extension_tables::{self, ExtensionTables};
 use super::health::{Health, ProbePauses};
+use super::load::DatabaseLoad;
 use super::lock::LockTable;
 use super::session::Session;
 use super::setup::{self, SetupOptions, SetupOutcome, SetupReport};
@@ -12,6 +13,7 @@ use super::writer::Writer;
 use super::{fid_counter, files, writer};
 use crate::ids::Fid;
 use crate::settings::DatabaseSettings;
+use diesel::Connection as _;
 use slog::{Logger, debug, error, info, warn};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -39,6 +41,7 @@ pub(super) struct StoreShared {
     pub(super) highest_fid: Fid,
     pub(super) closed: AtomicBool,
     pub(super) health: Health,
+    pub(super) load: DatabaseLoad,
 }
 
 impl StoreShared {
@@ -47,7 +50,8 @@ impl StoreShared {
     pub(super) fn connect(self: &Arc<Self>) -> StoreResult<StoreConnection> {
         self.check_open()?;
         self.health.check()?;
-        self.try_twice().inspect_err(|error| {
+        let connected = self.try_twice().map(|conn| counted(conn, &self.load));
+        connected.inspect_err(|error| {
             let is_away = matches!(error, StoreError::Unavailable(_)) && self.location.backend() != Backend::Sqlite;
             if is_away && self.health.note_away(error) {
                 error!(self.log, "the database is away; commands fail and jobs wait until it is back"; "error" => %error);
@@ -128,8 +132,9 @@ impl Store {
         let highest_fid = files::max_fid(&mut conn)?.unwrap_or(Fid(0));
         commit(&mut conn)?;
         drop(conn);
+        let load = DatabaseLoad::default();
         let writer = match location.backend() {
-            Backend::Sqlite => Some(start_writer(&location, settings, &log)?),
+            Backend::Sqlite => Some(start_writer(&location, settings, &load, &log)?),
             Backend::Mysql | Backend::Postgres => None,
         };
         let locks = LockTable::of(&location);
@@ -142,6 +147,7 @@ impl Store {
             highest_fid,
             closed: AtomicBool::new(false),
             health: Health::new(),
+            load,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -199,6 +205,11 @@ impl Store {
         self.shared.location.backend()
     }
 
+    /// What it was asked since it was opened.
+    pub fn load(&self) -> DatabaseLoad {
+        self.shared.load.clone()
+    }
+
     /// A connection for one worker; to a server it is made when it is needed first.
     ///
     /// # Errors
@@ -216,10 +227,22 @@ impl Store {
     }
 }
 
-fn start_writer(location: &Location, settings: &DatabaseSettings, log: &Logger) -> StoreResult<Writer> {
-    let (location, settings) = (location.clone(), settings.clone());
+/// The connection, with its statements counted from now on.
+fn counted(mut conn: StoreConnection, load: &DatabaseLoad) -> StoreConnection {
+    conn.set_instrumentation(load.instrumentation());
+    load.connects.add(1);
+    conn
+}
+
+fn start_writer(
+    location: &Location,
+    settings: &DatabaseSettings,
+    load: &DatabaseLoad,
+    log: &Logger,
+) -> StoreResult<Writer> {
+    let (location, settings, load) = (location.clone(), settings.clone(), load.clone());
     let group_max = settings.write_group_max.max(1);
-    let reconnect = Box::new(move || connect(&location, &settings, Purpose::Write));
+    let reconnect = Box::new(move || connect(&location, &settings, Purpose::Write).map(|conn| counted(conn, &load)));
     Writer::start(reconnect, group_max, log.clone())
 }
 

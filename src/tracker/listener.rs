@@ -13,6 +13,7 @@ use crate::jobs::pace::Pace;
 use crate::logging::watch::WatchBus;
 use crate::metrics::Metrics;
 use crate::settings::LimitSettings;
+use crate::store::DatabaseLoad;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture};
 use slog::Logger;
 use std::cell::{Cell, RefCell};
@@ -63,6 +64,7 @@ pub struct Shared {
     pub workers: Roster<QueryWorker>,
     pub supervisor: Addr<Supervisor>,
     pub metrics: Metrics,
+    pub database: DatabaseLoad,
     pub view: ClusterView,
     pub log: Logger,
     pub started: Instant,
@@ -96,6 +98,7 @@ pub struct ListenerConfig {
     pub workers: Roster<QueryWorker>,
     pub supervisor: Addr<Supervisor>,
     pub metrics: Metrics,
+    pub database: DatabaseLoad,
     pub view: ClusterView,
     pub log: Logger,
     pub watch_bus: WatchBus,
@@ -121,6 +124,7 @@ impl ClientListener {
             workers: config.workers,
             supervisor: config.supervisor,
             metrics: config.metrics,
+            database: config.database,
             view: config.view,
             log: config.log,
             started: Instant::now(),

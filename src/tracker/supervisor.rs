@@ -225,6 +225,7 @@ impl Supervisor {
             workers,
             supervisor: ctx.address(),
             metrics: self.config.metrics.clone(),
+            database: self.config.store.load(),
             view: self.config.view.clone(),
             log: self.config.log.new(o!("part" => "listener")),
             watch_bus: self.config.watch_bus.clone(),
