@@ -8,6 +8,7 @@
 #[macro_use]
 mod dialect;
 
+mod at_once;
 mod check;
 mod check_catalog;
 mod connection;
@@ -21,6 +22,7 @@ mod health;
 mod load;
 mod lock;
 mod lock_row;
+mod one_statement;
 mod schema;
 mod session;
 mod setup;

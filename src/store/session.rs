@@ -2,7 +2,7 @@
 //!
 //! A write either is stored as a whole and answered, or is an error: never a silent success (C78, D6).
 
-use super::connection::{Backend, StoreConnection};
+use super::connection::{Backend, StoreConnection, transaction};
 use super::error::{StoreError, StoreResult};
 use super::load;
 use super::queues;
@@ -12,7 +12,6 @@ use super::queues::todo::{FsckTodo, RebalanceTodo};
 use super::store_handle::{StoreShared, writer_vanished};
 use super::writer::Durability;
 use crate::ids::Fid;
-use diesel::Connection;
 use rand::RngExt as _;
 use slog::warn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -40,6 +39,13 @@ pub(super) struct SessionInner {
     pub(super) losses: Arc<AtomicU64>,
     /// Locks held on the present connection (database servers only).
     pub(super) locks_held: AtomicUsize,
+}
+
+/// How a change of one statement ended.
+pub(super) enum AtOnce<T> {
+    Done(StoreResult<T>),
+    /// The connection was lost, and with it whether the change was made.
+    Unknown(StoreError),
 }
 
 /// How a run on the connection ended.
@@ -173,6 +179,17 @@ impl Session {
         }
     }
 
+    /// Makes a change at once, blocking this thread, without a transaction around it: for a single statement, which is one
+    /// change by itself, or where half of the change does no harm. Not for SQLite.
+    pub(super) fn write_at_once<T>(&self, body: impl FnOnce(&mut StoreConnection) -> StoreResult<T>) -> AtOnce<T> {
+        self.inner.shared.load.count_call();
+        match self.inner.with_connection(|conn| (body(conn), false)) {
+            Run::Done(result) => AtOnce::Done(result),
+            Run::Lost { error, safe, locks: 0 } => AtOnce::Unknown(lost(&error, safe, 0)),
+            Run::Lost { error, safe, locks } => AtOnce::Done(Err(lost(&error, safe, locks))),
+        }
+    }
+
     /// Claims due fids of the replication queue, soonest first (database.md 3.2). Empty when there are none, or when
     /// another tracker is claiming.
     ///
@@ -239,7 +256,7 @@ impl SessionInner {
     fn run_transaction<T>(&self, body: &mut dyn FnMut(&mut StoreConnection) -> StoreResult<T>) -> Run<T> {
         self.with_connection(|conn| {
             let mut finished = false;
-            let result = conn.transaction(|conn| body(conn).inspect(|_| finished = true));
+            let result = transaction(conn, |conn| body(conn).inspect(|_| finished = true));
             (result, !finished)
         })
     }

@@ -73,3 +73,31 @@ fn jobs_have_counters_of_their_own() {
     let stats = stats(&mut session);
     assert!(stats["db_statements"] >= stats["db_calls"] && stats["db_connects"] > 2, "{stats:?}");
 }
+
+/// What the hot commands cost: on servers every statement is a round trip (database.md 6.3). On SQLite two of a change
+/// are its savepoint.
+#[test]
+fn hot_commands_cost_few_statements() {
+    on_each_database(|database| {
+        let cluster = Cluster::start(database);
+        let mut session = cluster.session();
+        // PostgreSQL, MySQL and MariaDB, SQLite.
+        let of = |costs: [u64; 3]| match database.url.split_once(':') {
+            Some(("postgres", _)) => costs[0],
+            Some(("mysql", _)) => costs[1],
+            _ => costs[2],
+        };
+        let mut close = String::new();
+        let opening = growth(&mut session, "db_statements_create_open", |session| close = upload(session, "key"));
+        assert_eq!(opening, of([1, 2, 3]), "create_open");
+        let cost_of = |session: &mut Session, command: &str, request: &str| {
+            growth(session, &format!("db_statements_{command}"), |session| assert_eq!(session.ask(request), "OK "))
+        };
+        // Reading the upload is one.
+        assert_eq!(cost_of(&mut session, "create_close", &close), of([2, 8, 8]), "create_close");
+        assert_eq!(cost_of(&mut session, "rename", "rename domain=d&from_key=key&to_key=new"), of([1, 1, 5]), "rename");
+        let close = upload(&mut session, "new");
+        assert_eq!(cost_of(&mut session, "create_close", &close), of([2, 13, 13]), "create_close over another file");
+        assert_eq!(cost_of(&mut session, "delete", "delete domain=d&key=new"), of([1, 6, 6]), "delete");
+    });
+}

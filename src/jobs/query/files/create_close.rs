@@ -124,6 +124,11 @@ async fn store(query: &Query<'_>, close: CloseUpload) -> StoreResult<CloseOutcom
     let extensions = &query.ctx.extensions;
     let (mut close_steps, mut delete_steps) = (extensions.with_close(query), extensions.with_delete(query));
     let change = query.ctx.path_change(close.dmid, &[close.dkey.as_ref()]);
+    if close_steps.is_empty() && delete_steps.is_empty() {
+        let stored = query.ctx.session.close_upload(close).await;
+        change.announce().await;
+        return stored;
+    }
     let stored = query.ctx.session.write(move |conn| {
         let mut replaced = Vec::new();
         let outcome = files::close_upload_replacing(conn, &close, &mut replaced)?;
