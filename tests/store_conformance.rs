@@ -115,6 +115,47 @@ struct Fixture {
     store: Store,
     database: TestDatabase,
     is_old_installation: bool,
+    way: Way,
+}
+
+/// How the changes are made that clients wait for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// By the transactions that know all cases.
+    Transaction,
+    /// As the commands do it: on servers a single statement first.
+    AtOnce,
+}
+
+impl Way {
+    async fn register(self, session: &Session, new: NewTempfile) -> StoreResult<Fid> {
+        match self {
+            Way::Transaction => session.write(move |conn| tempfiles::register(conn, &new)).await,
+            Way::AtOnce => session.register_upload(new).await,
+        }
+    }
+
+    async fn close(self, session: &Session, close: CloseUpload) -> StoreResult<CloseOutcome> {
+        match self {
+            Way::Transaction => session.write(move |conn| files::close_upload(conn, &close)).await,
+            Way::AtOnce => session.close_upload(close).await,
+        }
+    }
+
+    async fn delete(self, session: &Session, key: &'static str) -> StoreResult<Option<Fid>> {
+        match self {
+            Way::Transaction => session.write(move |conn| files::delete_by_key(conn, Dmid(1), BStr::new(key))).await,
+            Way::AtOnce => session.delete_by_key(Dmid(1), key.into()).await,
+        }
+    }
+
+    async fn rename(self, session: &Session, from: &'static str, to: &'static str) -> StoreResult<RenameOutcome> {
+        let (from_key, to_key) = (BStr::new(from), BStr::new(to));
+        match self {
+            Way::Transaction => session.write(move |conn| files::rename(conn, Dmid(1), from_key, to_key)).await,
+            Way::AtOnce => session.rename(Dmid(1), from.into(), to.into()).await,
+        }
+    }
 }
 
 #[derive(QueryableByName)]
@@ -190,13 +231,15 @@ impl Fixture {
     }
 
     async fn upload(&self, key: &str) -> Fid {
-        let new = new_upload(None, key);
-        self.done(move |conn| tempfiles::register(conn, &new)).await
+        self.way.register(&self.session, new_upload(None, key)).await.expect("an upload")
     }
 
     async fn close(&self, fid: Fid, key: &str) -> CloseOutcome {
-        let close = closing(fid, key);
-        self.done(move |conn| files::close_upload(conn, &close)).await
+        self.close_as(closing(fid, key)).await
+    }
+
+    async fn close_as(&self, close: CloseUpload) -> CloseOutcome {
+        self.way.close(&self.session, close).await.expect("an outcome")
     }
 }
 
@@ -222,17 +265,17 @@ fn closing(fid: Fid, key: &str) -> CloseUpload {
     }
 }
 
-fn run<F: AsyncFnOnce(&Fixture)>(backend: Backend, test: F) {
-    run_in(backend, false, test);
+fn run<F: AsyncFnOnce(&Fixture)>(backend: Backend, way: Way, test: F) {
+    run_in(backend, way, false, test);
 }
 
 /// The same in a database as old installations have it after all upgrades (C08).
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 fn run_in_old_installation<F: AsyncFnOnce(&Fixture)>(backend: Backend, test: F) {
-    run_in(backend, true, test);
+    run_in(backend, Way::Transaction, true, test);
 }
 
-fn run_in<F: AsyncFnOnce(&Fixture)>(backend: Backend, is_old_installation: bool, test: F) {
+fn run_in<F: AsyncFnOnce(&Fixture)>(backend: Backend, way: Way, is_old_installation: bool, test: F) {
     let Some(database) = TestDatabase::new(backend) else { return };
     assert_eq!(Store::setup(&database.settings), Ok(SetupOutcome::Created));
     if is_old_installation {
@@ -242,7 +285,7 @@ fn run_in<F: AsyncFnOnce(&Fixture)>(backend: Backend, is_old_installation: bool,
     }
     let store = database.open();
     let session = store.session().expect("a session");
-    let fixture = Fixture { session, store, database, is_old_installation };
+    let fixture = Fixture { session, store, database, is_old_installation, way };
     block_on(test(&fixture));
     let Fixture { session, store, database, .. } = fixture;
     drop(session);
@@ -295,19 +338,27 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime").block_on(future)
 }
 
+macro_rules! tests {
+    ($backend:ident, $way:ident, $($statement:ident),*) => {
+        $(#[test] fn $statement() {
+            super::run(super::Backend::$backend, super::Way::$way, super::$statement);
+        })*
+    };
+}
+
 /// Every statement as a test of its own on every database.
 macro_rules! on_every_database {
     ($($statement:ident),* $(,)?) => {
         mod sqlite {
-            $(#[test] fn $statement() { super::run(super::Backend::Sqlite, super::$statement); })*
+            tests!(Sqlite, Transaction, $($statement),*);
         }
         #[cfg(feature = "mysql")]
         mod mysql {
-            $(#[test] fn $statement() { super::run(super::Backend::Mysql, super::$statement); })*
+            tests!(Mysql, Transaction, $($statement),*);
         }
         #[cfg(feature = "postgres")]
         mod postgres {
-            $(#[test] fn $statement() { super::run(super::Backend::Postgres, super::$statement); })*
+            tests!(Postgres, Transaction, $($statement),*);
         }
         #[cfg(feature = "mysql")]
         mod mysql_of_old {
@@ -316,6 +367,20 @@ macro_rules! on_every_database {
         #[cfg(feature = "postgres")]
         mod postgres_of_old {
             $(#[test] fn $statement() { super::run_in_old_installation(super::Backend::Postgres, super::$statement); })*
+        }
+    };
+}
+
+/// The same for servers, with the changes made as commands make them.
+macro_rules! at_once_on_servers {
+    ($($statement:ident),* $(,)?) => {
+        #[cfg(feature = "mysql")]
+        mod mysql_at_once {
+            tests!(Mysql, AtOnce, $($statement),*);
+        }
+        #[cfg(feature = "postgres")]
+        mod postgres_at_once {
+            tests!(Postgres, AtOnce, $($statement),*);
         }
     };
 }
@@ -407,6 +472,28 @@ on_every_database!(
     sweep_forgets_what_others_deleted,
 );
 
+at_once_on_servers!(
+    c11_register,
+    c12_c13_c14_explicit_fids,
+    c15_c16_counter_behind_the_files,
+    c29_c30_c57_close_over_another_file,
+    c32_printable_and_longest_keys,
+    c33_c34_c35_bytes_of_keys,
+    c36_large_lengths,
+    c37_c38_case_of_keys,
+    c39_keys_that_are_too_long,
+    c40_rename,
+    c56_c59_close,
+    close_refuses_what_is_gone,
+    c61_close_with_checksum,
+    c62_concurrent_closers_of_one_key,
+    c63_delete_by_key,
+    deleted_files_are_kept_only_if_wanted,
+    undelete_brings_a_file_back,
+    of_two_undeletes_one_wins,
+    undelete_and_close_of_one_key,
+);
+
 async fn c01_setup_makes_all_tables(f: &Fixture) {
     for table in [
         "domain",
@@ -486,7 +573,7 @@ async fn c11_register(f: &Fixture) {
 async fn c12_c13_c14_explicit_fids(f: &Fixture) {
     let register = |fid, key: &str| {
         let new = new_upload(Some(fid), key);
-        f.write(move |conn| tempfiles::register(conn, &new))
+        f.way.register(&f.session, new)
     };
     assert_eq!(register(500, "k").await, Ok(Fid(500)));
     assert_eq!(register(500, "other").await, Err(StoreError::Duplicate));
@@ -636,13 +723,13 @@ async fn c33_c34_c35_bytes_of_keys(f: &Fixture) {
     }
     let bytes = BString::from(&b"\xFF\xFE"[..]);
     let new = NewTempfile { dkey: bytes.clone(), ..new_upload(None, "") };
-    let registered = f.write(move |conn| tempfiles::register(conn, &new)).await;
+    let registered = f.way.register(&f.session, new).await;
     if f.backend() == Backend::Mysql {
         assert!(matches!(registered, Err(StoreError::InvalidValue(_))), "{registered:?}");
         return;
     }
     let close = CloseUpload { dkey: bytes.clone(), ..closing(registered.expect("stored"), "") };
-    assert_eq!(f.done(move |conn| files::close_upload(conn, &close)).await, CloseOutcome::Stored);
+    assert_eq!(f.close_as(close).await, CloseOutcome::Stored);
     let (found, devids) =
         f.get(|conn| files::locate(conn, Dmid(1), bytes.as_ref())).expect("found under the same bytes");
     assert_eq!((found.dkey, devids), (bytes.clone(), vec![DevId(1)]));
@@ -663,7 +750,7 @@ async fn c36_large_lengths(f: &Fixture) {
         f.has_not("file");
         return;
     }
-    f.done(move |conn| files::close_upload(conn, &close)).await;
+    f.close_as(close).await;
     let row = f.get(|conn| files::find_by_key(conn, Dmid(1), BStr::new("k"))).expect("a file");
     assert_eq!(row.length, 5_000_000_000_000);
 }
@@ -691,7 +778,7 @@ async fn c39_keys_that_are_too_long(f: &Fixture) {
         return;
     }
     let new = new_upload(None, &"x".repeat(256));
-    let registered = f.write(move |conn| tempfiles::register(conn, &new)).await;
+    let registered = f.way.register(&f.session, new).await;
     assert!(matches!(registered, Err(StoreError::InvalidValue(_))), "{registered:?}");
     f.has_not("tempfile");
 }
@@ -699,9 +786,8 @@ async fn c39_keys_that_are_too_long(f: &Fixture) {
 async fn c40_rename(f: &Fixture) {
     f.file(1, "a").await;
     f.file(2, "b").await;
-    let rename = |from: &'static str, to: &'static str| {
-        f.done(move |conn| files::rename(conn, Dmid(1), BStr::new(from), BStr::new(to)))
-    };
+    let rename =
+        async |from: &'static str, to: &'static str| f.way.rename(&f.session, from, to).await.expect("an outcome");
     assert_eq!(rename("a", "b").await, RenameOutcome::KeyExists);
     f.has("file WHERE fid = 1 AND dkey = 'a'");
     assert_eq!(rename("a", "c").await, RenameOutcome::Renamed(Fid(1)));
@@ -823,11 +909,11 @@ async fn close_refuses_what_is_gone(f: &Fixture) {
         CloseUpload { dmid: Dmid(2), ..closing(fid, "k") },
         CloseUpload { dmid: Dmid(2), classid: ClassId(5), ..closing(fid, "k") },
     ] {
-        assert_eq!(f.done(move |conn| files::close_upload(conn, &close)).await, CloseOutcome::ClassGone);
+        assert_eq!(f.close_as(close).await, CloseOutcome::ClassGone);
     }
     f.has("tempfile");
     let close = CloseUpload { classid: ClassId(5), ..closing(fid, "k") };
-    assert_eq!(f.done(move |conn| files::close_upload(conn, &close)).await, CloseOutcome::Stored);
+    assert_eq!(f.close_as(close).await, CloseOutcome::Stored);
     f.sql(&format!("INSERT INTO tempfile (fid, createtime, classid, dmid, dkey) VALUES ({fid}, 1, 0, 1, 'z')")).await;
     assert_eq!(f.close(fid, "z").await, CloseOutcome::FidExists);
     f.has("file WHERE dkey = 'k'");
@@ -847,7 +933,7 @@ async fn c61_close_with_checksum(f: &Fixture) {
     f.domain_with_class().await;
     let fid = f.upload("k").await;
     let close = CloseUpload { checksum: Some((1, vec![0xAB; 16])), ..closing(fid, "k") };
-    f.done(move |conn| files::close_upload(conn, &close)).await;
+    f.close_as(close).await;
     assert_eq!(f.get(|conn| checksums::find(conn, fid)), Some((1, vec![0xAB; 16])));
 }
 
@@ -859,17 +945,15 @@ async fn c62_concurrent_closers_of_one_key(f: &Fixture) {
     let outcomes: Vec<(Fid, StoreResult<CloseOutcome>)> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)
             .map(|_| {
-                let store = f.store.clone();
+                let (store, way) = (f.store.clone(), f.way);
                 scope.spawn(move || {
                     let session = store.session().expect("a session");
                     block_on(async {
                         let mut outcomes = Vec::new();
                         for _ in 0..ROUNDS {
                             let new = new_upload(None, "k");
-                            let registered = session.write(move |conn| tempfiles::register(conn, &new)).await;
-                            let fid = registered.expect("an upload");
-                            let close = closing(fid, "k");
-                            outcomes.push((fid, session.write(move |conn| files::close_upload(conn, &close)).await));
+                            let fid = way.register(&session, new).await.expect("an upload");
+                            outcomes.push((fid, way.close(&session, closing(fid, "k")).await));
                         }
                         outcomes
                     })
@@ -901,11 +985,11 @@ async fn c62_concurrent_closers_of_one_key(f: &Fixture) {
 async fn c63_delete_by_key(f: &Fixture) {
     f.file(7, "k").await;
     f.sql("INSERT INTO file_on (fid, devid) VALUES (7, 1)").await;
-    assert_eq!(f.done(|conn| files::delete_by_key(conn, Dmid(1), BStr::new("k"))).await, Some(Fid(7)));
+    assert_eq!(f.delete("k").await, Some(Fid(7)));
     f.has_not("file");
     f.has(&format!("file_to_delete2 WHERE fid = 7 AND nexttry <= {}", f.now()));
     f.has("file_on");
-    assert_eq!(f.done(|conn| files::delete_by_key(conn, Dmid(1), BStr::new("k"))).await, None);
+    assert_eq!(f.delete("k").await, None);
 }
 
 /// C64, C78: a change that fails after its first statement leaves nothing, and a deadlock that does not end is an error.
@@ -1921,7 +2005,7 @@ impl Fixture {
     }
 
     async fn delete(&self, key: &'static str) -> Option<Fid> {
-        self.done(move |conn| files::delete_by_key(conn, Dmid(1), BStr::new(key))).await
+        self.way.delete(&self.session, key).await.expect("an outcome")
     }
 
     async fn undelete(&self, wanted: Undelete) -> UndeleteOutcome {
@@ -2186,10 +2270,7 @@ async fn undelete_and_close_of_one_key(f: &Fixture) {
                 let wanted = wanted("k");
                 block_on(session.write(move |conn| deleted_files::undelete(conn, &wanted))).expect("an outcome")
             },
-            |session| {
-                let close = closing(new, "k");
-                block_on(session.write(move |conn| files::close_upload(conn, &close))).expect("an outcome")
-            },
+            |session| block_on(f.way.close(session, closing(new, "k"))).expect("an outcome"),
         );
         assert_eq!(closed, CloseOutcome::Stored);
         f.has(&format!("file WHERE fid = {new} AND dkey = 'k'"));

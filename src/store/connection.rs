@@ -7,12 +7,16 @@ use super::dsn::Account;
 use super::dsn::MysqlAddress;
 use super::error::{StoreError, StoreResult};
 use super::key_form::KeyForm;
+#[cfg(feature = "mysql")]
+use super::one_statement::{Begin, Commit};
 use super::types::Key;
 use crate::settings::DatabaseSettings;
 #[cfg(feature = "mysql")]
 use crate::settings::MysqlCharset;
 use bstr::BStr;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
+#[cfg(feature = "mysql")]
+use diesel::connection::{TransactionDepthChange, TransactionManagerStatus};
 use diesel::{Connection, MultiConnection, SqliteConnection};
 use std::path::Path;
 
@@ -103,6 +107,97 @@ pub(super) fn begin(conn: &mut StoreConnection) -> StoreResult<()> {
 /// Ends what [`begin`] began. After an error the connection is to be given up, which rolls back.
 pub(super) fn commit(conn: &mut StoreConnection) -> StoreResult<()> {
     Ok(each!(conn, c => AnsiTransactionManager::commit_transaction(c))?)
+}
+
+/// Makes everything the body does one change on a server, or nothing of it after an error.
+pub(super) fn transaction<T>(
+    conn: &mut StoreConnection,
+    body: impl FnOnce(&mut StoreConnection) -> StoreResult<T>,
+) -> StoreResult<T> {
+    #[cfg(feature = "mysql")]
+    if conn.backend() == Backend::Mysql {
+        return mysql_transaction(conn, body);
+    }
+    conn.transaction(body)
+}
+
+/// diesel sends `BEGIN` and `COMMIT` as batches, which are three round trips each on MySQL; prepared they are one.
+#[cfg(feature = "mysql")]
+fn mysql_transaction<T>(
+    conn: &mut StoreConnection,
+    body: impl FnOnce(&mut StoreConnection) -> StoreResult<T>,
+) -> StoreResult<T> {
+    on_mysql(conn, begin_prepared)?;
+    match body(conn) {
+        Ok(done) => Ok(on_mysql(conn, commit_prepared).map(|()| done)?),
+        Err(error) => match on_mysql(conn, AnsiTransactionManager::rollback_transaction) {
+            Ok(()) | Err(diesel::result::Error::BrokenTransactionManager) => Err(error),
+            Err(rollback_error) => Err(rollback_error.into()),
+        },
+    }
+}
+
+#[cfg(feature = "mysql")]
+fn on_mysql(
+    conn: &mut StoreConnection,
+    step: impl FnOnce(&mut diesel::MysqlConnection) -> diesel::QueryResult<()>,
+) -> diesel::QueryResult<()> {
+    match conn {
+        StoreConnection::Mysql(c) => step(c),
+        _ => Err(diesel::result::Error::NotInTransaction),
+    }
+}
+
+/// MySQL, and MariaDB before 10.6.2, prepare no `BEGIN`: then diesel's is taken, and this one not tried again. Should
+/// another server of this process prepare it, that costs round trips and nothing else.
+#[cfg(feature = "mysql")]
+fn begin_prepared(conn: &mut diesel::MysqlConnection) -> diesel::QueryResult<()> {
+    use diesel::RunQueryDsl as _;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    static IS_REFUSED: AtomicBool = AtomicBool::new(false);
+    if AnsiTransactionManager::transaction_manager_status_mut(conn).transaction_depth()?.is_some() {
+        return Err(diesel::result::Error::AlreadyInTransaction);
+    }
+    if IS_REFUSED.load(Ordering::Relaxed) {
+        return AnsiTransactionManager::begin_transaction(conn);
+    }
+    match Begin.execute(conn) {
+        Ok(_) => change_depth(conn, TransactionDepthChange::IncreaseDepth),
+        Err(diesel::result::Error::DatabaseError(_, why)) if why.message().contains("prepared statement protocol") => {
+            IS_REFUSED.store(true, Ordering::Relaxed);
+            AnsiTransactionManager::begin_transaction(conn)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// As diesel's own does it, but for the way `COMMIT` is sent.
+#[cfg(feature = "mysql")]
+fn commit_prepared(conn: &mut diesel::MysqlConnection) -> diesel::QueryResult<()> {
+    use diesel::RunQueryDsl as _;
+    let commit_error = match Commit.execute(conn) {
+        Ok(_) => return change_depth(conn, TransactionDepthChange::DecreaseDepth),
+        Err(error) => error,
+    };
+    match AnsiTransactionManager::rollback_transaction(conn) {
+        Ok(()) => Err(commit_error),
+        Err(rollback_error) => {
+            AnsiTransactionManager::transaction_manager_status_mut(conn).set_in_error();
+            Err(diesel::result::Error::RollbackErrorOnCommit {
+                rollback_error: Box::new(rollback_error),
+                commit_error: Box::new(commit_error),
+            })
+        }
+    }
+}
+
+/// diesel knows of the transaction, and makes savepoints of those inside it.
+#[cfg(feature = "mysql")]
+fn change_depth(conn: &mut diesel::MysqlConnection, change: TransactionDepthChange) -> diesel::QueryResult<()> {
+    match AnsiTransactionManager::transaction_manager_status_mut(conn) {
+        TransactionManagerStatus::Valid(status) => status.change_transaction_depth(change),
+        TransactionManagerStatus::InError => Err(diesel::result::Error::BrokenTransactionManager),
+    }
 }
 
 /// Is the transaction of [`begin`] open, with nothing left open inside?

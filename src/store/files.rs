@@ -6,6 +6,8 @@
 use super::connection::{Backend, StoreConnection};
 use super::error::{StoreError, StoreResult};
 use super::holds;
+#[cfg(feature = "postgres")]
+use super::one_statement::{Close, Delete, Rename};
 use super::schema::{class, domain, file, file_on};
 use super::types::{Int, Key, KeyIn, KeyLike, above_prefix, prefix_pattern};
 use super::{checksums, deleted_files, file_on as locations, queues, tempfiles};
@@ -284,15 +286,40 @@ pub fn close_upload_replacing(
     Ok(CloseOutcome::Stored)
 }
 
+/// [`close_upload`] in one statement. `None` if it was not that simple: nothing was changed then.
+pub(super) fn close_upload_at_once(
+    conn: &mut StoreConnection,
+    close: &CloseUpload,
+) -> StoreResult<Option<CloseOutcome>> {
+    let dkey = conn.key(close.dkey.as_ref())?;
+    let stored: i64 = match conn {
+        #[cfg(feature = "postgres")]
+        StoreConnection::Postgres(c) => match &close.checksum {
+            None => Close::<false> { close, dkey }.get_result(c)?,
+            Some(_) => Close::<true> { close, dkey }.get_result(c)?,
+        },
+        _ => {
+            let _ = dkey;
+            0
+        }
+    };
+    Ok((stored > 0).then_some(CloseOutcome::Stored))
+}
+
+/// [`close_upload`] when an earlier try may have done it, and nobody knows.
+pub(super) fn close_upload_again(conn: &mut StoreConnection, close: &CloseUpload) -> StoreResult<CloseOutcome> {
+    let outcome = close_upload(conn, close)?;
+    if outcome != CloseOutcome::NoTempfile {
+        return Ok(outcome);
+    }
+    let key = conn.key(close.dkey.as_ref())?;
+    let stored = file::table.filter(file::fid.eq(close.fid)).filter(file::dmid.eq(close.dmid));
+    let is_stored = diesel::select(exists(stored.filter(file::dkey.eq(key))));
+    Ok(if each!(conn, c => is_stored.get_result(c))? { CloseOutcome::Stored } else { outcome })
+}
+
 fn why_not_close(conn: &mut StoreConnection, close: &CloseUpload) -> StoreResult<Option<CloseOutcome>> {
-    use super::schema::tempfile;
-    // First, because on MySQL it begins the view of the database that the rest is read in.
-    let class_is_there = hold_class(conn, close.dmid, close.classid)?;
-    let query = diesel::select((
-        exists(tempfile::table.filter(tempfile::fid.eq(close.fid))),
-        exists(file::table.filter(file::fid.eq(close.fid))),
-    ));
-    let (is_open, is_file): (bool, bool) = each!(conn, c => query.get_result(c))?;
+    let Look { class_is_there, is_open, is_file } = look_and_hold(conn, close)?;
     Ok(if !is_open {
         Some(CloseOutcome::NoTempfile)
     } else if is_file {
@@ -302,6 +329,57 @@ fn why_not_close(conn: &mut StoreConnection, close: &CloseUpload) -> StoreResult
     } else {
         None
     })
+}
+
+/// What decides whether an upload can be closed.
+struct Look {
+    class_is_there: bool,
+    is_open: bool,
+    is_file: bool,
+}
+
+/// Domain and class are held as [`hold_class`] does it. On MySQL that begins the view of the database that the rest is
+/// read in; what comes later is noticed by the unique keys of `file`.
+fn look_and_hold(conn: &mut StoreConnection, close: &CloseUpload) -> StoreResult<Look> {
+    use super::schema::tempfile;
+    let (fid, dmid, classid) = (close.fid, close.dmid, close.classid);
+    let is_open = || exists(tempfile::table.filter(tempfile::fid.eq(fid)));
+    let is_file = || exists(file::table.filter(file::fid.eq(fid)));
+    match conn {
+        StoreConnection::Sqlite(c) => {
+            let domains = domain::table.filter(domain::dmid.eq(dmid));
+            let classes = class::table.filter(class::dmid.eq(dmid)).filter(class::classid.eq(classid));
+            let query = diesel::select((is_open(), is_file(), exists(domains), exists(classes)));
+            let (is_open, is_file, has_domain, has_class): (bool, bool, bool, bool) = query.get_result(c)?;
+            let class_is_there = has_domain && (has_class || classid == ClassId::DEFAULT);
+            Ok(Look { class_is_there, is_open, is_file })
+        }
+        #[cfg(feature = "mysql")]
+        StoreConnection::Mysql(c) => {
+            use super::types::LockInShareMode;
+            let domains = domain::table.filter(domain::dmid.eq(dmid));
+            let held: Vec<(bool, bool)> = if classid == ClassId::DEFAULT {
+                LockInShareMode(domains.select((is_open(), is_file()))).load(c)?
+            } else {
+                let both = domains.inner_join(class::table.on(class::dmid.eq(domain::dmid)));
+                let both = both.filter(class::classid.eq(classid)).select((is_open(), is_file()));
+                LockInShareMode(both).load(c)?
+            };
+            let class_is_there = !held.is_empty();
+            let (is_open, is_file) = match held.into_iter().next() {
+                Some(seen) => seen,
+                None => diesel::select((is_open(), is_file())).get_result(c)?,
+            };
+            Ok(Look { class_is_there, is_open, is_file })
+        }
+        #[cfg(feature = "postgres")]
+        StoreConnection::Postgres(_) => {
+            let class_is_there = hold_class(conn, dmid, classid)?;
+            let query = diesel::select((is_open(), is_file()));
+            let (is_open, is_file): (bool, bool) = each!(conn, c => query.get_result(c))?;
+            Ok(Look { class_is_there, is_open, is_file })
+        }
+    }
 }
 
 /// Are domain and class there? Until the end of the transaction nobody deletes them (D26), while others may hold them
@@ -419,6 +497,40 @@ pub fn delete_by_key(conn: &mut StoreConnection, dmid: Dmid, dkey: &BStr) -> Sto
         }
     }
     Ok(deleted)
+}
+
+/// [`delete_by_key`] in one statement. `None` if there is no such key, or if it is not that simple: nothing was changed
+/// then.
+pub(super) fn delete_at_once(conn: &mut StoreConnection, dmid: Dmid, dkey: &BStr) -> StoreResult<Option<Fid>> {
+    let dkey = conn.key(dkey)?;
+    match conn {
+        #[cfg(feature = "postgres")]
+        StoreConnection::Postgres(c) => Ok(Delete { dmid, dkey }.load::<Fid>(c)?.into_iter().next()),
+        _ => {
+            let _ = (dmid, dkey);
+            Ok(None)
+        }
+    }
+}
+
+/// [`rename`] in one statement. `None` if there is no such key.
+pub(super) fn rename_at_once(
+    conn: &mut StoreConnection,
+    dmid: Dmid,
+    from: &BStr,
+    to: &BStr,
+) -> StoreResult<Option<RenameOutcome>> {
+    let (from, to) = (conn.key(from)?, conn.key(to)?);
+    match conn {
+        #[cfg(feature = "postgres")]
+        StoreConnection::Postgres(c) => {
+            Ok(Rename { dmid, from, to }.load::<Fid>(c)?.into_iter().next().map(RenameOutcome::Renamed))
+        }
+        _ => {
+            let _ = (dmid, from, to);
+            Ok(None)
+        }
+    }
 }
 
 /// What became of [`rename`].

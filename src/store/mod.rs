@@ -11,6 +11,7 @@
 #[macro_use]
 mod dialect;
 
+mod at_once;
 mod check;
 mod check_catalog;
 mod connection;
@@ -25,8 +26,10 @@ mod holds;
 mod key_form;
 mod key_sample;
 mod lease;
+mod load;
 mod lock;
 mod lock_row;
+mod one_statement;
 mod recent_changes;
 mod replicas;
 mod schema;
@@ -66,6 +69,7 @@ pub use check::{Finding, SchemaReport, Severity};
 pub use connection::{Backend, StoreConnection};
 pub use error::{StoreError, StoreResult};
 pub use extension_tables::ExtensionTables;
+pub use load::{AskerLoad, DatabaseLoad};
 pub use lock::LockGuard;
 pub use recent_changes::ChangeNote;
 pub use replicas::{FoundBy, ReplicaReport};

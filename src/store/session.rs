@@ -2,9 +2,10 @@
 //!
 //! A write either is stored as a whole and answered, or is an error: never a silent success (C78, D6).
 
-use super::connection::{Backend, StoreConnection};
+use super::connection::{Backend, StoreConnection, transaction};
 use super::error::{MAY_BE_STORED, StoreError, StoreResult};
 use super::holds::{self, WritesHolds};
+use super::load;
 use super::queues;
 use super::queues::delete::DeleteTodo;
 use super::queues::replicate::ReplicateTodo;
@@ -13,7 +14,6 @@ use super::replicas::ReplicaConnections;
 use super::store_handle::{StoreShared, writer_vanished};
 use super::writer::Durability;
 use crate::ids::Fid;
-use diesel::Connection;
 use diesel::connection::SimpleConnection as _;
 use rand::RngExt as _;
 use slog::warn;
@@ -51,6 +51,13 @@ pub(super) struct SessionInner {
     pub(super) replica_connections: ReplicaConnections,
     /// Of the present connection, or nearly.
     uses: AtomicU64,
+}
+
+/// How a change of one statement ended.
+pub(super) enum AtOnce<T> {
+    Done(StoreResult<T>),
+    /// The connection was lost, and with it whether the change was made.
+    Unknown(StoreError),
 }
 
 /// How a run on the connection ended.
@@ -114,12 +121,24 @@ impl Session {
         self.inner.shared.health.back().await;
     }
 
+    /// Carries out work on behalf of a command or a job: what it asks the database is counted under this name, on
+    /// whichever session of the store.
+    pub fn on_behalf_of<F: Future>(&self, asker: &'static str, work: F) -> impl Future<Output = F::Output> + use<F> {
+        load::on_behalf_of(self.inner.shared.load.of(asker), work)
+    }
+
+    /// [`Session::on_behalf_of`] for work that blocks its thread.
+    pub fn on_behalf_of_at_once<T>(&self, asker: &'static str, work: impl FnOnce() -> T) -> T {
+        load::on_behalf_of_at_once(Some(self.inner.shared.load.of(asker)), work)
+    }
+
     /// Reads at once, blocking this thread. A lost connection is replaced and the reading repeated once. Writing here is
     /// refused on SQLite, and is no transaction anywhere.
     ///
     /// # Errors
     /// Those of the body; [`StoreError::Unavailable`] when there is no connection to be had.
     pub fn read<T>(&self, mut body: impl FnMut(&mut StoreConnection) -> StoreResult<T>) -> StoreResult<T> {
+        self.inner.shared.load.count_call();
         match self.inner.run(&mut body) {
             Run::Done(result) => result,
             Run::Lost { .. } => match self.inner.run(&mut body) {
@@ -157,6 +176,7 @@ impl Session {
         T: Send + 'static,
         F: FnMut(&mut StoreConnection) -> StoreResult<T> + Send + 'static,
     {
+        self.inner.shared.load.count_call();
         match &self.inner.shared.writer {
             Some(writer) => writer.submit(durability, body)?.await.unwrap_or_else(|_| Err(writer_vanished())),
             None => self.write_directly(body).await,
@@ -173,12 +193,24 @@ impl Session {
             tries += 1;
             match self.inner.run_transaction(&mut body) {
                 Run::Done(Err(StoreError::Deadlock)) if tries < DEADLOCK_TRIES => {
+                    self.inner.shared.load.deadlocks_retried.add(1);
                     tokio::time::sleep(jitter(tries)).await;
                 }
                 Run::Done(result) => return result,
                 Run::Lost { safe: true, locks: 0, .. } if !reconnected => reconnected = true,
                 Run::Lost { error, safe, locks } => return Err(lost(&error, safe, locks)),
             }
+        }
+    }
+
+    /// Makes a change at once, blocking this thread, without a transaction around it: for a single statement, which is one
+    /// change by itself, or where half of the change does no harm. Not for SQLite.
+    pub(super) fn write_at_once<T>(&self, body: impl FnOnce(&mut StoreConnection) -> StoreResult<T>) -> AtOnce<T> {
+        self.inner.shared.load.count_call();
+        match self.inner.with_connection(|conn| (body(conn), false)) {
+            Run::Done(result) => AtOnce::Done(result),
+            Run::Lost { error, safe, locks: 0 } => AtOnce::Unknown(lost(&error, safe, 0)),
+            Run::Lost { error, safe, locks } => AtOnce::Done(Err(lost(&error, safe, locks))),
         }
     }
 
@@ -260,7 +292,7 @@ impl SessionInner {
             }
             let _written = self.shared.writes_holds().then(|| WritesHolds::with_share(self.share));
             let mut finished = false;
-            let result = conn.transaction(|conn| body(conn).inspect(|_| finished = true));
+            let result = transaction(conn, |conn| body(conn).inspect(|_| finished = true));
             (result, !finished)
         })
     }
@@ -326,6 +358,9 @@ impl SessionInner {
 
     fn connect(&self) -> StoreResult<StoreConnection> {
         let conn = self.shared.connect()?;
+        if self.losses.load(Ordering::Acquire) > 0 {
+            self.shared.load.reconnects.add(1);
+        }
         self.is_waiting.store(false, Ordering::Release);
         Ok(conn)
     }

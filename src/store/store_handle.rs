@@ -8,6 +8,7 @@ use super::health::{Health, ProbePauses};
 use super::key_form::KeyForm;
 use super::key_sample;
 use super::lease::{self, Leases};
+use super::load::DatabaseLoad;
 use super::lock::LockTable;
 use super::recent_changes::RecentChanges;
 use super::replicas::Replicas;
@@ -54,6 +55,7 @@ pub(super) struct StoreShared {
     leases: Option<Arc<Leases>>,
     pub(super) replicas: Replicas,
     pub(super) changes: Arc<RecentChanges>,
+    pub(super) load: DatabaseLoad,
 }
 
 impl StoreShared {
@@ -62,7 +64,8 @@ impl StoreShared {
     pub(super) fn connect(self: &Arc<Self>) -> StoreResult<StoreConnection> {
         self.check_open()?;
         self.health.check()?;
-        self.try_twice().inspect_err(|error| {
+        let connected = self.try_twice().map(|conn| counted(conn, &self.load));
+        connected.inspect_err(|error| {
             let is_away = matches!(error, StoreError::Unavailable(_)) && self.location.backend() != Backend::Sqlite;
             if is_away && self.health.note_away(error) {
                 error!(self.log, "the database is away; commands fail and jobs wait until it is back"; "error" => %error);
@@ -166,8 +169,9 @@ impl Store {
         let highest_fid = raise_counter(&mut conn)?;
         key_sample::warn(&mut conn, settings, &log);
         drop(conn);
+        let load = DatabaseLoad::default();
         let writer = match location.backend() {
-            Backend::Sqlite => Some(start_writer(&location, settings, &log)?),
+            Backend::Sqlite => Some(start_writer(&location, settings, &load, &log)?),
             Backend::Mysql | Backend::Postgres => None,
         };
         let locks = LockTable::of(&location);
@@ -184,6 +188,7 @@ impl Store {
             leases: (settings.locks == LockKeeping::Table).then(Arc::default),
             replicas: Replicas::default(),
             changes: Arc::new(RecentChanges::new()),
+            load,
         };
         let shared = Arc::new(shared);
         shared.start_lease_keeper()?;
@@ -245,6 +250,11 @@ impl Store {
     /// Which kind of database this is.
     pub fn backend(&self) -> Backend {
         self.shared.location.backend()
+    }
+
+    /// What it was asked since it was opened.
+    pub fn load(&self) -> DatabaseLoad {
+        self.shared.load.clone()
     }
 
     /// A connection for one worker; to a server it is made when it is needed first.
@@ -332,10 +342,22 @@ fn warn_of(traits: &ServerTraits, settings: &DatabaseSettings, log: &Logger) {
     }
 }
 
-fn start_writer(location: &Location, settings: &DatabaseSettings, log: &Logger) -> StoreResult<Writer> {
-    let (location, settings) = (location.clone(), settings.clone());
+/// The connection, with its statements counted from now on.
+fn counted(mut conn: StoreConnection, load: &DatabaseLoad) -> StoreConnection {
+    conn.set_instrumentation(load.instrumentation());
+    load.connects.add(1);
+    conn
+}
+
+fn start_writer(
+    location: &Location,
+    settings: &DatabaseSettings,
+    load: &DatabaseLoad,
+    log: &Logger,
+) -> StoreResult<Writer> {
+    let (location, settings, load) = (location.clone(), settings.clone(), load.clone());
     let group_max = settings.write_group_max.max(1);
-    let reconnect = Box::new(move || connect(&location, &settings, Purpose::Write));
+    let reconnect = Box::new(move || connect(&location, &settings, Purpose::Write).map(|conn| counted(conn, &load)));
     Writer::start(reconnect, group_max, log.clone())
 }
 

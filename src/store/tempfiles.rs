@@ -3,8 +3,11 @@
 //! Whoever deletes the row has the fid: the one who closes the upload, or the one who reaps it. Everything else of the
 //! change comes after that (D2).
 
+#[cfg(feature = "mysql")]
+use super::connection::Backend;
 use super::connection::StoreConnection;
 use super::error::{StoreError, StoreResult};
+use super::one_statement::OpenUpload;
 use super::schema::{
     file, file_on, file_to_delete, file_to_delete_later, file_to_delete2, file_to_queue, file_to_replicate, tempfile,
 };
@@ -81,8 +84,8 @@ pub fn register(conn: &mut StoreConnection, new: &NewTempfile) -> StoreResult<Fi
         return Ok(fid);
     }
     for _ in 0..NUMBERS_TRIED {
-        let fid = insert_next(conn, new, &devids)?;
-        if !is_file(conn, fid)? {
+        let (fid, is_taken) = insert_next(conn, new, devids.clone())?;
+        if !is_taken {
             return Ok(fid);
         }
         // The counter is behind: somebody stored files with numbers of their own. A safety net, see Store::open.
@@ -90,6 +93,21 @@ pub fn register(conn: &mut StoreConnection, new: &NewTempfile) -> StoreResult<Fi
         super::fid_counter::raise(conn)?;
     }
     Err(StoreError::Other("no free fid was found".to_owned()))
+}
+
+/// The first step of [`register`], where the database chooses the fid: that fid, and whether it is a file already. Then
+/// [`register_above`] goes on. Needs no transaction: a row that nobody closes is reaped.
+pub(super) fn register_at_once(conn: &mut StoreConnection, new: &NewTempfile) -> StoreResult<(Fid, bool)> {
+    let devids = print_devids(&new.devids)?;
+    insert_next(conn, new, devids)
+}
+
+/// [`register`] after a number of the counter was found to be taken.
+pub(super) fn register_above(conn: &mut StoreConnection, taken: Fid, new: &NewTempfile) -> StoreResult<Fid> {
+    // The counter is behind: somebody stored files with numbers of their own. A safety net, see Store::open.
+    delete_row(conn, taken)?;
+    super::fid_counter::raise(conn)?;
+    register(conn, new)
 }
 
 /// The values but the fid.
@@ -110,32 +128,35 @@ fn insert_as(conn: &mut StoreConnection, fid: Fid, new: &NewTempfile, devids: &s
     Ok(insert_new!(conn, tempfile::table, row)? == 1)
 }
 
-fn insert_next(conn: &mut StoreConnection, new: &NewTempfile, devids: &str) -> StoreResult<Fid> {
-    let insert = diesel::insert_into(tempfile::table).values(values!(conn, new, devids));
-    match conn {
-        StoreConnection::Sqlite(c) => {
-            insert.execute(c)?;
-            Ok(Fid(diesel::select(last_id::last_insert_rowid()).get_result(c)?))
-        }
-        #[cfg(feature = "mysql")]
-        StoreConnection::Mysql(c) => {
-            insert.execute(c)?;
-            Ok(Fid(diesel::select(last_id::last_insert_id()).get_result(c)?))
-        }
-        #[cfg(feature = "postgres")]
-        StoreConnection::Postgres(c) => Ok(insert.returning(tempfile::fid).get_result(c)?),
+/// The fid that the row got, and whether that is a file already.
+fn insert_next(conn: &mut StoreConnection, new: &NewTempfile, devids: String) -> StoreResult<(Fid, bool)> {
+    #[cfg(feature = "mysql")]
+    if conn.backend() == Backend::Mysql {
+        return insert_and_ask(conn, new, &devids);
     }
+    let insert = OpenUpload { dmid: new.dmid, dkey: conn.key(new.dkey.as_ref())?, classid: new.classid, devids };
+    Ok(each!(conn, c => insert.get_result(c))?)
 }
 
+/// MySQL does not return what it inserts, and what MariaDB returns the client library does not know of beforehand, which
+/// diesel wants.
+#[cfg(feature = "mysql")]
+fn insert_and_ask(conn: &mut StoreConnection, new: &NewTempfile, devids: &str) -> StoreResult<(Fid, bool)> {
+    use last_id::last_insert_id;
+    let insert = diesel::insert_into(tempfile::table).values(values!(conn, new, devids));
+    each!(&mut *conn, c => insert.execute(c))?;
+    let StoreConnection::Mysql(c) = conn else {
+        return Err(StoreError::Other("no connection to MySQL".to_owned()));
+    };
+    let files = file::table.filter(file::fid.eq(last_insert_id()));
+    Ok(diesel::select((last_insert_id(), exists(files))).get_result(c)?)
+}
+
+#[cfg(feature = "mysql")]
 mod last_id {
     diesel::define_sql_function! {
-        /// SQLite: the number that the last insert of this connection got.
-        fn last_insert_rowid() -> BigInt;
-    }
-    #[cfg(feature = "mysql")]
-    diesel::define_sql_function! {
         /// MySQL: the number that the last insert of this connection got.
-        fn last_insert_id() -> BigInt;
+        fn last_insert_id() -> crate::store::types::AnyInt;
     }
 }
 

@@ -9,12 +9,13 @@
 
 use super::connection::{StoreConnection, begin, commit, is_at_outer_level};
 use super::error::{StoreError, StoreResult};
+use super::load::{self, AskerLoad};
 use diesel::Connection;
 use diesel::connection::SimpleConnection;
 use slog::{Logger, error, warn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
@@ -40,6 +41,9 @@ impl Durability {
 trait Job: Send {
     fn durability(&self) -> Durability;
 
+    /// On whose behalf it is.
+    fn asker(&self) -> Option<Arc<AskerLoad>>;
+
     /// Does the work and keeps its result.
     fn run(&mut self, conn: &mut StoreConnection) -> StoreResult<()>;
 
@@ -49,6 +53,7 @@ trait Job: Send {
 
 struct TypedJob<T, F> {
     durability: Durability,
+    asker: Option<Arc<AskerLoad>>,
     body: F,
     result: Option<StoreResult<T>>,
     reply: oneshot::Sender<StoreResult<T>>,
@@ -61,6 +66,10 @@ where
 {
     fn durability(&self) -> Durability {
         self.durability
+    }
+
+    fn asker(&self) -> Option<Arc<AskerLoad>> {
+        self.asker.clone()
     }
 
     fn run(&mut self, conn: &mut StoreConnection) -> StoreResult<()> {
@@ -117,7 +126,7 @@ impl Writer {
         F: FnMut(&mut StoreConnection) -> StoreResult<T> + Send + 'static,
     {
         let (reply, receiver) = oneshot::channel();
-        let job = Box::new(TypedJob { durability, body, result: None, reply });
+        let job = Box::new(TypedJob { durability, asker: load::asker(), body, result: None, reply });
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = running.as_ref().is_some_and(|running| running.jobs.send(job).is_ok());
         if sent { Ok(receiver) } else { Err(closed()) }
@@ -238,7 +247,9 @@ fn run_group(conn: &mut StoreConnection, group: &mut [Box<dyn Job>]) -> StoreRes
     for job in group {
         let mut body_failed = false;
         let run = catch_unwind(AssertUnwindSafe(|| {
-            conn.transaction(|conn| job.run(conn).inspect_err(|_| body_failed = true))
+            load::on_behalf_of_at_once(job.asker(), || {
+                conn.transaction(|conn| job.run(conn).inspect_err(|_| body_failed = true))
+            })
         }));
         match run {
             Ok(Ok(())) => {}

@@ -6,6 +6,7 @@ use super::supervisor::{GetJobs, JobReport, Want};
 use crate::metrics::{JobMetrics, Metrics};
 use crate::protocol::admin::AdminCommand;
 use crate::store::ReplicaReport;
+use crate::store::{AskerLoad, DatabaseLoad};
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
@@ -52,7 +53,7 @@ fn stats(shared: &Shared) -> String {
     line("pending_queries", waiting as u64);
     line("processing_queries", processing as u64);
     line("bored_queryworkers", idle as u64);
-    for (name, value) in counters(&shared.metrics) {
+    for (name, value) in database(&shared.database).into_iter().chain(counters(&shared.metrics)) {
         line(&name, value);
     }
     let (replicas, master_instead) = shared.store.replica_reports();
@@ -77,6 +78,27 @@ fn replica_lines(replicas: &[ReplicaReport], master_instead: u64) -> Vec<(String
         lines.push(("replica_reads_by_master".to_owned(), master_instead));
     }
     lines
+}
+
+/// What the database was asked, in all and by command and job; sorted by name.
+fn database(load: &DatabaseLoad) -> Vec<(String, u64)> {
+    let askers = load.askers();
+    let sum = |count: fn(&AskerLoad) -> u64| askers.iter().map(|(_, asked)| count(asked)).sum();
+    let mut counters = vec![
+        ("db_calls".to_owned(), sum(|asked| asked.calls.get())),
+        ("db_connects".to_owned(), load.connects.get()),
+        ("db_deadlocks_retried".to_owned(), load.deadlocks_retried.get()),
+        ("db_prepared".to_owned(), sum(|asked| asked.prepared.get())),
+        ("db_reconnects".to_owned(), load.reconnects.get()),
+        ("db_statements".to_owned(), sum(|asked| asked.statements.get())),
+    ];
+    for (name, asked) in &askers {
+        counters.push((format!("db_calls_{name}"), asked.calls.get()));
+        counters.push((format!("db_statements_{name}"), asked.statements.get()));
+    }
+    counters.retain(|(_, value)| *value > 0);
+    counters.sort();
+    counters
 }
 
 /// Sorted by name; a counter appears once it has counted.

@@ -59,7 +59,9 @@ impl Actor for JobMaster {
         };
         let rounds =
             Rounds { context, desks: self.desks.clone(), wake: self.wake.clone(), retiring: self.retiring.clone() };
-        ctx.spawn(rounds.run().into_actor(self).map(|(), _master, ctx: &mut Context<Self>| ctx.stop()));
+        let session = rounds.context.session.clone();
+        let counted = async move { session.on_behalf_of("job_master", rounds.run()).await };
+        ctx.spawn(counted.into_actor(self).map(|(), _master, ctx: &mut Context<Self>| ctx.stop()));
     }
 }
 
@@ -114,8 +116,9 @@ impl Rounds {
     /// Fills the queues that this tracker fills, also while nobody waits for rows, and looks at all of them. True if there
     /// may be more to do at once.
     async fn pass(&self) -> StoreResult<bool> {
-        let checks = fsck::inject(&self.context).await;
-        let moves = rebalance::pass(&self.context).await;
+        let session = &self.context.session;
+        let checks = session.on_behalf_of("job_fsck", fsck::inject(&self.context)).await;
+        let moves = session.on_behalf_of("job_rebalance", rebalance::pass(&self.context)).await;
         let claimed = self.look().await?;
         Ok(checks? | moves? | claimed)
     }

@@ -31,6 +31,8 @@ use tokio::sync::{oneshot, watch};
 pub(super) trait Job: Sized + Unpin + 'static {
     /// One claimed row.
     type Todo: ClaimedRow;
+    /// Under which its questions to the database are counted.
+    const NAME: &str;
     /// Rows that are carried out together, where that saves something.
     const BATCH_MAX: usize = 1;
 
@@ -83,6 +85,7 @@ struct ReplicateJob;
 
 impl Job for ReplicateJob {
     type Todo = ReplicateTodo;
+    const NAME: &str = "job_replicate";
 
     fn fid(todo: &ReplicateTodo) -> Fid {
         todo.fid
@@ -101,6 +104,7 @@ struct RebalanceJob;
 
 impl Job for RebalanceJob {
     type Todo = RebalanceTodo;
+    const NAME: &str = "job_rebalance";
 
     fn fid(todo: &RebalanceTodo) -> Fid {
         todo.fid
@@ -126,7 +130,7 @@ impl Work for DeleteWork {
 
     fn upkeep(ctx: &JobContext) -> Option<(Duration, LocalBoxFuture<'_, StoreResult<()>>)> {
         let expire = async {
-            if delete::expire(ctx).await? > 0 {
+            if ctx.session.on_behalf_of(DeleteJob::NAME, delete::expire(ctx)).await? > 0 {
                 ctx.wake_jobs();
             }
             Ok(())
@@ -141,7 +145,7 @@ async fn work_off_old_queue(context: Rc<JobContext>, mut retire: watch::Receiver
     let pause_max = Duration::from_millis(context.settings.jobs.old_delete_queue_pause_max_ms);
     let mut pause = PAUSE_FIRST.min(pause_max);
     loop {
-        match delete::move_old_queue(&context).await {
+        match context.session.on_behalf_of(DeleteJob::NAME, delete::move_old_queue(&context)).await {
             Ok(0) => {}
             Ok(_moved) => pause = PAUSE_FIRST.min(pause_max),
             Err(error) => slog::error!(context.log, "cannot work off the old queue of deletion"; "error" => %error),
@@ -157,6 +161,7 @@ struct DeleteJob;
 
 impl Job for DeleteJob {
     type Todo = DeleteTodo;
+    const NAME: &str = "job_delete";
 
     fn fid(todo: &DeleteTodo) -> Fid {
         todo.fid
@@ -184,6 +189,7 @@ struct FsckJob;
 
 impl Job for FsckJob {
     type Todo = FsckTodo;
+    const NAME: &str = "job_fsck";
     const BATCH_MAX: usize = fsck::BATCH_ROWS_MAX;
 
     fn fid(todo: &FsckTodo) -> Fid {
@@ -352,7 +358,7 @@ async fn run_guarded<J: Job>(context: Rc<JobContext>, todos: Vec<J::Todo>, retir
     let begun = Instant::now();
     let fids = || todos.iter().map(|todo| J::fid(todo).to_string()).collect::<Vec<_>>().join(",");
     loop {
-        match AssertUnwindSafe(J::run(&context, &todos)).catch_unwind().await {
+        match AssertUnwindSafe(context.session.on_behalf_of(J::NAME, J::run(&context, &todos))).catch_unwind().await {
             Ok(Ok(())) => {}
             Ok(Err(StoreError::Unavailable(_)))
                 if begun.elapsed() < BEGIN_AGAIN_MAX && is_back(&context, retire.clone()).await =>

@@ -50,6 +50,8 @@ pub struct MainMonitor;
 #[rtype(result = "()")]
 pub struct MonitorJustRan;
 
+/// Under which its questions to the database are counted.
+const NAME: &str = "monitor";
 /// Rows of the replication queue that are looked at for files at one copy.
 const RISK_ROWS: i64 = 1000;
 /// Between two tries of the rules for devices after they refused something, which may cost the database some time.
@@ -154,14 +156,15 @@ impl Monitor {
         }
         ctx.cancel_future(self.next_reading);
         let (settings, undelete_checked) = (self.settings.clone(), self.undelete_checked);
-        let reading = tokio::task::spawn_blocking(move || {
-            let tables = refresh::read_tables(&session, &settings.extensions);
+        let read = move |session: &Session| {
+            let tables = refresh::read_tables(session, &settings.extensions);
             let asks = !undelete_checked && tables.as_ref().is_ok_and(Tables::keep_deleted_files);
             // What cannot be counted is looked for again next time.
             let is_any_at_risk = || session.read(|conn| queues::replicate::is_any_at_risk(conn, RISK_ROWS));
             let files_at_risk = tables.is_ok().then(|| is_any_at_risk().ok()).flatten();
             Reading { tables, files_at_risk, undelete_table: asks.then(|| session.read(deleted_files::is_set_up)) }
-        });
+        };
+        let reading = tokio::task::spawn_blocking(move || session.on_behalf_of_at_once(NAME, || read(&session)));
         ctx.spawn(reading.into_actor(self).map(|reading, monitor: &mut Self, ctx| {
             match reading {
                 Ok(reading) => monitor.take_reading(reading),
@@ -352,7 +355,7 @@ impl Monitor {
             return;
         }
         let log = self.log.clone();
-        let storing = in_background(async move {
+        let storing = in_background(session.clone(), async move {
             if !usages.is_empty()
                 && let Err(error) = upkeep::store_usages(&session, usages, interval_secs).await
             {
@@ -382,7 +385,8 @@ impl Monitor {
             return;
         }
         let log = self.log.clone();
-        let applying = in_background(async move { upkeep::apply_rules(&session, &cluster, rules, &log).await });
+        let applying =
+            in_background(session.clone(), async move { upkeep::apply_rules(&session, &cluster, rules, &log).await });
         ctx.spawn(applying.into_actor(self).map(move |report, monitor, ctx| match report {
             Some(Ok(report)) => {
                 let rest_secs = u64::try_from(rules.steady_secs().min(AFTER_REFUSAL_SECS)).unwrap_or(0);
@@ -407,9 +411,12 @@ fn tell(waiters: Vec<oneshot::Sender<()>>) {
 }
 
 /// Does work with the database on a thread where it may block; `None` if it panicked there.
-async fn in_background<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+async fn in_background<T: Send + 'static>(
+    session: Session,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
     let runtime = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || runtime.block_on(work)).await.ok()
+    tokio::task::spawn_blocking(move || runtime.block_on(session.on_behalf_of(NAME, work))).await.ok()
 }
 
 impl Actor for Monitor {

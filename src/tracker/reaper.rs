@@ -19,7 +19,7 @@ async fn reap(Hands { context, mut retire, .. }: Hands) {
     while !*retire.borrow() {
         // Reapers work without a job master too.
         context.pace.look_whether_quiet();
-        let pause = reaper.round(&context).await;
+        let pause = context.session.on_behalf_of("job_reaper", reaper.round(&context)).await;
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = retire.wait_for(|&retire| retire) => {}

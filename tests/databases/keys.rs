@@ -103,7 +103,7 @@ impl Site {
             let to = to.clone();
             move |conn| files::rename(conn, Dmid(1), from.as_ref(), to.as_ref())
         }));
-        assert_eq!(renamed, Ok(files::RenameOutcome::Renamed));
+        assert_eq!(renamed, Ok(files::RenameOutcome::Renamed(fid)));
         assert_eq!(self.find(&to), Ok(Some((fid, to))));
         assert_eq!(self.find(key), Ok(None));
     }

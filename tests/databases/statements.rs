@@ -15,8 +15,6 @@ const NOT_TESTED: &[(u16, &str)] = &[
     ),
     (31, "the same operation"),
     (51, "no operation adds locations of several files; those of an expired upload are one change (C23)"),
-    (103, "counting statements is under way"),
-    (104, "read replicas are under way"),
 ];
 
 /// The numbers that a test names: in its own name (`c21_c22_…`), or in the text about it (`C21`, `C07–C10`).

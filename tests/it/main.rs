@@ -11,6 +11,7 @@ mod checksums;
 mod conformance;
 mod copy_steps;
 mod database_away;
+mod database_load;
 mod defects;
 mod deletion;
 mod explain;

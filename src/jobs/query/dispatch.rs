@@ -18,7 +18,8 @@ use std::time::Duration;
 pub async fn answer(ctx: &JobContext, line: &[u8], peer: IpAddr, reply: &mut Vec<u8>) {
     let request = Request::parse(line);
     let limit = Duration::from_millis(ctx.settings.limits.request_timeout_ms);
-    let result = match tokio::time::timeout(limit, carry_out(ctx, &request, peer)).await {
+    let work = ctx.session.on_behalf_of(asker(ctx, &request.command), carry_out(ctx, &request, peer));
+    let result = match tokio::time::timeout(limit, work).await {
         Ok(result) => result,
         Err(_elapsed) => Err(StoreError::Other(format!("not done within {} ms", limit.as_millis())).into()),
     };
@@ -132,6 +133,14 @@ macro_rules! commands {
                     $handler
                 })*
                 _ => ctx.extensions.run(ctx, command, args, peer).await,
+            }
+        }
+
+        /// The name under which the command's questions to the database are counted.
+        fn asker(ctx: &JobContext, command: &str) -> &'static str {
+            match command {
+                $($name => $name,)*
+                _ => ctx.extensions.commands().find(|spec| spec.name == command).map_or("others", |spec| spec.name),
             }
         }
     };

@@ -7,7 +7,13 @@ use crate::store::error::StoreResult;
 use crate::store::schema::{file, file_to_replicate};
 use crate::store::types::{AnyInt, Int, NOW, NowPlus};
 use diesel::dsl::{case_when, exists, not};
+#[cfg(feature = "mysql")]
+use diesel::mysql::Mysql;
+#[cfg(feature = "postgres")]
+use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sqlite::Sqlite;
 use std::collections::HashMap;
 
 /// A claimed row.
@@ -68,11 +74,61 @@ pub fn enqueue(conn: &mut StoreConnection, fid: Fid, in_secs: i64) -> StoreResul
         let row = (file_to_replicate::fid.eq(fid), file_to_replicate::nexttry.eq(NowPlus(in_secs)));
         enqueue_at!(conn, row, NowPlus(in_secs));
     } else {
-        let row = (file_to_replicate::fid.eq(fid), file_to_replicate::nexttry.eq(Int(0)));
-        enqueue_at!(conn, row, Int(0).into_sql::<AnyInt>());
+        each!(conn, c => EnqueueUrgent(fid).execute(c))?;
     }
     Ok(())
 }
+
+/// The statement of [`enqueue`] for urgent files. Written out, because diesel prepares its upserts anew each time, and
+/// every upload needs this one.
+#[derive(Clone, Copy, Debug, QueryId)]
+struct EnqueueUrgent(Fid);
+
+impl<Conn> RunQueryDsl<Conn> for EnqueueUrgent {}
+
+/// What becomes of a row that is there when its file is wanted urgently, in SQLite's and PostgreSQL's words: as in
+/// `enqueue_at!`, and 2147483647 is [`PARKED`].
+pub(in crate::store) const OR_URGENT: &str = " ON CONFLICT (fid) DO UPDATE SET \
+     failcount = CASE WHEN file_to_replicate.nexttry = 2147483647 THEN 0 ELSE file_to_replicate.failcount END, \
+     nexttry = CASE WHEN file_to_replicate.nexttry > 0 THEN 0 ELSE file_to_replicate.nexttry END";
+
+const ENQUEUE_URGENT: &str = "INSERT INTO file_to_replicate (nexttry, fid) VALUES (0, ";
+
+impl QueryFragment<Sqlite> for EnqueueUrgent {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql(ENQUEUE_URGENT);
+        out.push_bind_param::<AnyInt, _>(&self.0)?;
+        out.push_sql(")");
+        out.push_sql(OR_URGENT);
+        Ok(())
+    }
+}
+
+#[cfg(feature = "mysql")]
+impl QueryFragment<Mysql> for EnqueueUrgent {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Mysql>) -> QueryResult<()> {
+        out.push_sql(ENQUEUE_URGENT);
+        out.push_bind_param::<AnyInt, _>(&self.0)?;
+        out.push_sql(
+            ") ON DUPLICATE KEY UPDATE failcount = CASE WHEN nexttry = 2147483647 THEN 0 ELSE failcount END, \
+             nexttry = CASE WHEN nexttry > 0 THEN 0 ELSE nexttry END",
+        );
+        Ok(())
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl QueryFragment<Pg> for EnqueueUrgent {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(ENQUEUE_URGENT);
+        out.push_bind_param::<AnyInt, _>(&self.0)?;
+        out.push_sql(")");
+        out.push_sql(OR_URGENT);
+        Ok(())
+    }
+}
+
+const _: () = assert!(PARKED == 2_147_483_647, "the statements above have the number");
 
 /// Rows of one statement: all databases take so many parameters.
 const ROWS_PER_STATEMENT: usize = 1000;

@@ -13,6 +13,7 @@ use crate::node_client::NodeError;
 use crate::protocol::args::num;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
+use crate::store::Backend;
 use crate::store::files::{self, CloseOutcome, CloseUpload};
 use crate::store::tempfiles::{self, TempfileRow};
 use crate::store::{StoreError, StoreResult};
@@ -125,6 +126,13 @@ async fn store(query: &Query<'_>, close: CloseUpload) -> StoreResult<CloseOutcom
     let (mut close_steps, mut delete_steps) = (extensions.with_close(query), extensions.with_delete(query));
     let dmid = close.dmid;
     let mut change = query.ctx.path_change(dmid, &[close.dkey.as_ref()]);
+    // Where keys differ by a byte, what goes has the spelling of what comes: nobody needs its number.
+    if query.ctx.session.backend() == Backend::Postgres && close_steps.is_empty() && delete_steps.is_empty() {
+        let stored = query.ctx.session.close_upload(close).await;
+        change.covers_files(dmid, stored.as_ref().map(|_| &[][..]));
+        change.announce().await;
+        return stored;
+    }
     let stored = query.ctx.session.write(move |conn| {
         let mut replaced = Vec::new();
         let outcome = files::close_upload_replacing(conn, &close, &mut replaced)?;

@@ -9,7 +9,7 @@ use crate::jobs::query::spec::{CommandSpec, DOMAIN, Group, Origin, flag, number,
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
 use crate::store::StoreError;
-use crate::store::tempfiles::{self, NewTempfile};
+use crate::store::tempfiles::NewTempfile;
 use bstr::{BStr, BString, ByteSlice};
 use std::time::Instant;
 
@@ -63,11 +63,8 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
     profile.mark("find_deviceid");
     // A key of just `0` is stored empty, as in the reference; it is a record for people only.
     let dkey: BString = query.args.truthy("key").unwrap_or_default().to_owned();
-    let registered = {
-        let devids = destinations.clone();
-        let new = NewTempfile { fid: explicit_fid, dmid, dkey, classid, devids };
-        query.ctx.session.write(move |conn| tempfiles::register(conn, &new)).await
-    };
+    let new = NewTempfile { fid: explicit_fid, dmid, dkey, classid, devids: destinations.clone() };
+    let registered = query.ctx.session.register_upload(new).await;
     let fid = registered.map_err(|error| register_error(query, &error))?;
     make_directories(query, fid, &destinations, &mut profile).await;
     Ok(reply(query, fid, &destinations, &profile))

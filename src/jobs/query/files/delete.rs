@@ -24,16 +24,20 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
     let key = query.key()?.to_owned();
     let mut change = query.ctx.path_change(dmid, &[key.as_ref()]);
     let mut steps = query.ctx.extensions.with_delete(query);
-    let deleted = query.ctx.session.write(move |conn| {
-        let deleted = files::delete_by_key(conn, dmid, key.as_ref())?;
-        if let Some(fid) = deleted {
-            for step in &mut steps {
-                step(conn, fid)?;
+    let deleted = if steps.is_empty() {
+        query.ctx.session.delete_by_key(dmid, key).await
+    } else {
+        let with_steps = query.ctx.session.write(move |conn| {
+            let deleted = files::delete_by_key(conn, dmid, key.as_ref())?;
+            if let Some(fid) = deleted {
+                for step in &mut steps {
+                    step(conn, fid)?;
+                }
             }
-        }
-        Ok(deleted)
-    });
-    let deleted = deleted.await;
+            Ok(deleted)
+        });
+        with_steps.await
+    };
     change.covers_files(dmid, deleted.as_ref().map(|fid| fid.as_slice()));
     change.announce().await;
     deleted?.ok_or(ErrorCode::UnknownKey)?;

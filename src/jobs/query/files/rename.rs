@@ -5,7 +5,7 @@ use crate::jobs::query::error::CommandResult;
 use crate::jobs::query::spec::{CommandSpec, DOMAIN, Group, Origin, text};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::response::Pairs;
-use crate::store::files::{self, RenameOutcome};
+use crate::store::files::RenameOutcome;
 
 pub const SPEC: CommandSpec = CommandSpec {
     name: "rename",
@@ -34,8 +34,7 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
     let from_key = query.args.nonempty("from_key").ok_or(ErrorCode::NoKey)?.to_owned();
     let to_key = query.args.nonempty("to_key").ok_or(ErrorCode::NoKey)?.to_owned();
     let mut change = query.ctx.path_change(dmid, &[from_key.as_ref(), to_key.as_ref()]);
-    let renamed =
-        query.ctx.session.write(move |conn| files::rename(conn, dmid, from_key.as_ref(), to_key.as_ref())).await;
+    let renamed = query.ctx.session.rename(dmid, from_key, to_key).await;
     change.covers_files(
         dmid,
         renamed.as_ref().map(|outcome| match outcome {
