@@ -1,6 +1,7 @@
 //! Operations of the store that other suites see only through jobs, by the numbers of the conformance statements.
 
 use crate::support::{Database, on_each};
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 use diesel::connection::SimpleConnection as _;
 use md5::Digest as _;
 use mogilefs::ids::{ClassId, DevId, Dmid, Fid};

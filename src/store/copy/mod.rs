@@ -383,8 +383,9 @@ fn open_target(source: &Side, to: &DatabaseSettings, identity: &str) -> StoreRes
     let absent = || StoreError::Other("the target is gone".to_owned());
     if !is_begun {
         let mut target = Side::open(to, Purpose::Write)?.ok_or_else(absent)?;
-        state::create(&mut target.conn, identity)?;
+        // In this order: with both, the target would be taken for one whose copy is whole.
         server_settings::set(&mut target.conn, VERSION_FIELD, None)?;
+        state::create(&mut target.conn, identity)?;
     }
     Side::open(to, Purpose::Write)?.ok_or_else(absent)
 }
