@@ -241,7 +241,7 @@ start_postgres() {
     for _ in {1..5}; do
         port=$(free_port) || return 1
         start_in_group "${as_user[@]}" "$(find_postgres_bin)/postgres" -D "$directory/data" -c "port=$port" \
-            -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=200 \
+            -c listen_addresses=127.0.0.1 -c unix_socket_directories="${postgres_socket_directory:-}" -c max_connections=200 \
             -c fsync=off -c synchronous_commit=off -c full_page_writes=off \
             >"$directory/server.log" 2>&1 </dev/null
         server_pid=$background_pid
