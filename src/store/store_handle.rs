@@ -122,6 +122,7 @@ impl StoreShared {
     /// Is the server there again? Then it may be one that has forgotten how far fids were given out.
     fn probe(&self) -> bool {
         let reached = connect(&self.location, &self.settings, Purpose::Write).and_then(|mut conn| {
+            self.traits.set_waiting(&mut conn, true)?;
             begin(&mut conn)?;
             fid_counter::raise(&mut conn)?;
             commit(&mut conn)
@@ -150,11 +151,13 @@ impl Store {
     pub fn open(settings: &DatabaseSettings, log: Logger) -> StoreResult<Self> {
         let location = connection::location(settings)?;
         let mut conn = connect(&location, settings, Purpose::Write)?;
+        let traits = ServerTraits::ask(&mut conn)?;
+        // The setup, and what other trackers gave out, may have been on another node.
+        traits.set_waiting(&mut conn, true)?;
         if !settings.skip_schema_check {
             setup::check_version(&mut conn)?;
         }
         check_lock_keeping(&mut conn, settings)?;
-        let traits = ServerTraits::ask(&mut conn)?;
         warn_of(&traits, settings, &log);
         let highest_fid = raise_counter(&mut conn)?;
         drop(conn);
