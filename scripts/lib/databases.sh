@@ -33,6 +33,11 @@ find_mariadb_server() {
     find_program mariadbd && find_program mariadb-install-db >/dev/null
 }
 
+# The library that makes a cluster of MariaDB servers.
+find_galera() {
+    [[ -e /usr/lib/galera/libgalera_smm.so || -e /usr/lib64/galera-4/libgalera_smm.so ]]
+}
+
 find_mariadb_client() {
     find_program mariadb mysql
 }

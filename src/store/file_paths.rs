@@ -210,12 +210,12 @@ pub fn remove(conn: &mut StoreConnection, dmid: Dmid, path: &FilePath, fid: Fid)
 /// [`StoreError::Refused`] if there is something at the new path, a file in place of one of its directories, or if it is
 /// inside the directory that moves; [`StoreError::Deadlock`] as in [`point`].
 pub fn rename(conn: &mut StoreConnection, dmid: Dmid, from: &FilePath, to: &FilePath) -> StoreResult<bool> {
+    holds::paths(conn, dmid)?;
     let Some(old_parent) = walk(conn, dmid, &from.directories)? else { return Ok(false) };
     let Some((moved, _)) = locked_child(conn, dmid, old_parent, &from.name)? else { return Ok(false) };
     if from == to {
         return Ok(true);
     }
-    holds::paths(conn, dmid)?;
     let mut parent = ROOT;
     for name in &to.directories {
         // Locked, so that of two directories that move into each other one waits and then sees.

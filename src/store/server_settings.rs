@@ -69,8 +69,9 @@ pub fn remove_prefix(conn: &mut StoreConnection, prefix: &str) -> StoreResult<us
 /// stored depends on settings read before. The row that is locked is one that every database has and nobody changes.
 pub fn hold(conn: &mut StoreConnection) -> StoreResult<()> {
     let row = server_settings::table.filter(server_settings::field.eq("schema_version"));
-    load_for_update!(&mut *conn, row.select(server_settings::field), String)?;
-    holds::settings(conn)
+    holds::settings(&mut *conn)?;
+    load_for_update!(conn, row.select(server_settings::field), String)?;
+    Ok(())
 }
 
 /// Adds to a setting that is a number and gives the sum; an absent one counts as zero. Exact for all numbers of 64 bits

@@ -2,6 +2,7 @@
 
 use super::connection::StoreConnection;
 use super::error::StoreResult;
+use diesel::connection::SimpleConnection as _;
 
 /// What was found out when the database was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +14,16 @@ pub(super) struct ServerTraits {
 }
 
 impl ServerTraits {
+    /// From now on what begins on this connection of a Galera node does so at once, or only when the node has everything that
+    /// was acknowledged elsewhere.
+    pub(super) fn set_waiting(&self, conn: &mut StoreConnection, waits: bool) -> StoreResult<()> {
+        if self.is_galera {
+            let waits = u8::from(waits);
+            conn.batch_execute(&format!("SET SESSION wsrep_sync_wait = {waits}"))?;
+        }
+        Ok(())
+    }
+
     /// Asks a MySQL server; the others have no traits.
     pub(super) fn ask(conn: &mut StoreConnection) -> StoreResult<Self> {
         match conn {

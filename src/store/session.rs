@@ -14,7 +14,6 @@ use super::replicas::ReplicaConnections;
 use super::store_handle::{StoreShared, writer_vanished};
 use super::writer::Durability;
 use crate::ids::Fid;
-use diesel::connection::SimpleConnection as _;
 use rand::RngExt as _;
 use slog::warn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -137,11 +136,33 @@ impl Session {
     ///
     /// # Errors
     /// Those of the body; [`StoreError::Unavailable`] when there is no connection to be had.
-    pub fn read<T>(&self, mut body: impl FnMut(&mut StoreConnection) -> StoreResult<T>) -> StoreResult<T> {
+    pub fn read<T>(&self, body: impl FnMut(&mut StoreConnection) -> StoreResult<T>) -> StoreResult<T> {
+        self.read_with(self.inner.reads_wait.load(Ordering::Acquire), body)
+    }
+
+    /// As [`Session::read`], for what a client was told to be there: a node of a Galera cluster that does not have it is asked
+    /// once more when it has caught up with the others.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn look_up<T>(
+        &self,
+        mut body: impl FnMut(&mut StoreConnection) -> StoreResult<Option<T>>,
+    ) -> StoreResult<Option<T>> {
+        let found = self.read(&mut body)?;
+        let may_be_behind = self.inner.shared.traits.is_galera && !self.inner.reads_wait.load(Ordering::Acquire);
+        if found.is_some() || !may_be_behind { Ok(found) } else { self.read_with(true, body) }
+    }
+
+    fn read_with<T>(
+        &self,
+        waits: bool,
+        mut body: impl FnMut(&mut StoreConnection) -> StoreResult<T>,
+    ) -> StoreResult<T> {
         self.inner.shared.load.count_call();
-        match self.inner.run(&mut body) {
+        match self.inner.run(waits, &mut body) {
             Run::Done(result) => result,
-            Run::Lost { .. } => match self.inner.run(&mut body) {
+            Run::Lost { .. } => match self.inner.run(waits, &mut body) {
                 Run::Done(result) => result,
                 Run::Lost { error, .. } => Err(error),
             },
@@ -247,8 +268,8 @@ impl Session {
         self.claim("mfsd:file_to_queue", move |conn| queues::todo::claim_rebalance(conn, limit)).await
     }
 
-    /// On MySQL claims are made one at a time, under the lock that the reference uses. Where there is no reference, rows that
-    /// two trackers claim at once bring one of them into conflict, which is cheaper than a lock in our table.
+    /// On MySQL claims are made one at a time, under the lock that the reference uses. With locks in our table too: conflicts
+    /// between nodes of Galera alone did not keep two from claiming the same rows (docs/decisions/0015).
     async fn claim<T, F>(&self, lock: &str, body: F) -> StoreResult<Vec<T>>
     where
         T: Send + 'static,
@@ -256,12 +277,6 @@ impl Session {
     {
         if self.backend() != Backend::Mysql {
             return self.write(body).await;
-        }
-        if self.inner.shared.keeps_leases() {
-            return match self.write(body).await {
-                Err(StoreError::Deadlock) => Ok(Vec::new()),
-                claimed => claimed,
-            };
         }
         let Some(guard) = self.try_lock(lock, CLAIM_LOCK_WAIT).await? else { return Ok(Vec::new()) };
         let claimed = self.write(body).await;
@@ -273,14 +288,13 @@ impl Session {
 impl SessionInner {
     /// Runs the body on the connection, opening one if there is none.
     pub(super) fn run_on<T>(&self, body: &mut dyn FnMut(&mut StoreConnection) -> StoreResult<T>) -> StoreResult<T> {
-        match self.run(body) {
+        match self.run(self.reads_wait.load(Ordering::Acquire), body) {
             Run::Done(result) => result,
             Run::Lost { error, .. } => Err(error),
         }
     }
 
-    fn run<T>(&self, body: &mut dyn FnMut(&mut StoreConnection) -> StoreResult<T>) -> Run<T> {
-        let waits = self.reads_wait.load(Ordering::Acquire);
+    fn run<T>(&self, waits: bool, body: &mut dyn FnMut(&mut StoreConnection) -> StoreResult<T>) -> Run<T> {
         self.with_connection(|conn| (self.set_waiting(conn, waits).and_then(|()| body(conn)), true))
     }
 
@@ -303,7 +317,7 @@ impl SessionInner {
         if !self.shared.traits.is_galera || self.is_waiting.load(Ordering::Acquire) == waits {
             return Ok(());
         }
-        conn.batch_execute(if waits { "SET SESSION wsrep_sync_wait = 1" } else { "SET SESSION wsrep_sync_wait = 0" })?;
+        self.shared.traits.set_waiting(conn, waits)?;
         self.is_waiting.store(waits, Ordering::Release);
         Ok(())
     }

@@ -131,6 +131,7 @@ impl StoreShared {
     /// Is the server there again? Then it may be one that has forgotten how far fids were given out.
     fn probe(&self) -> bool {
         let reached = connect(&self.location, &self.settings, Purpose::Write).and_then(|mut conn| {
+            self.traits.set_waiting(&mut conn, true)?;
             begin(&mut conn)?;
             fid_counter::raise(&mut conn)?;
             commit(&mut conn)
@@ -160,11 +161,13 @@ impl Store {
         let location = connection::location(settings)?;
         KeyForm::declare(location.backend(), settings)?;
         let mut conn = connect(&location, settings, Purpose::Write)?;
+        let traits = ServerTraits::ask(&mut conn)?;
+        // The setup, and what other trackers gave out, may have been on another node.
+        traits.set_waiting(&mut conn, true)?;
         if !settings.skip_schema_check {
             setup::check_version(&mut conn)?;
         }
         check_lock_keeping(&mut conn, settings)?;
-        let traits = ServerTraits::ask(&mut conn)?;
         warn_of(&traits, settings, &log);
         let highest_fid = raise_counter(&mut conn)?;
         key_sample::warn(&mut conn, settings, &log);

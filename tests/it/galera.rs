@@ -2,20 +2,22 @@
 //! die nothing that was acknowledged is lost.
 
 use crate::database_away::{Ledger, check, work};
-use crate::support::cluster::{Cluster, Tracker};
+use crate::support::cluster::{Cluster, Tracker, http_put};
 use crate::support::eventually;
 use crate::support::galera::Galera;
+use diesel::connection::SimpleConnection as _;
 use mogilefs::ids::{ClassId, DevId, Dmid, Fid};
 use mogilefs::logging;
 use mogilefs::settings::{LockKeeping, Settings};
 use mogilefs::store::files::{CloseOutcome, CloseUpload};
 use mogilefs::store::tempfiles::NewTempfile;
 use mogilefs::store::{
-    DeleteOutcome, Session, Store, StoreError, domains, file_on, files, queues, server_settings, tempfiles,
+    DeleteOutcome, Session, Store, StoreConnection, StoreError, StoreResult, domains, file_on, files, queues,
+    server_settings, tempfiles,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const DATABASE: &str = "mogilefs";
 
@@ -43,8 +45,9 @@ fn trackers_share_a_galera_cluster() {
     let stores = [store(&galera, 0), store(&galera, 1)];
     let sessions = stores.each_ref().map(|store| store.session().expect("a session"));
     locks_exclude_across_nodes(&galera, &sessions);
-    claims_are_not_shared(&sessions);
+    transactions_are_whole_or_repeated(&sessions);
     domains_stay_under_files(&sessions);
+    claims_are_not_shared(&sessions);
     held_settings_are_held_everywhere(&stores);
     drop(sessions);
     galera.execute(
@@ -54,6 +57,9 @@ fn trackers_share_a_galera_cluster() {
     );
 
     eprintln!("--- trackers");
+    let warned = Tracker::start_at(&galera.url(0, DATABASE), &[]);
+    warned.process.wait_for_log_beginning("the database is a Galera cluster");
+    drop(warned);
     nothing_acknowledged_is_lost(&mut galera);
 }
 
@@ -76,6 +82,55 @@ fn locks_exclude_across_nodes(galera: &Galera, [one, other]: &[Session; 2]) {
         assert!(stolen.release().await);
         assert!(one.try_lock("a", Duration::from_secs(5)).await.expect("asked").expect("free").release().await);
     });
+}
+
+/// A transaction that is rolled back by one of another node, whatever it was about to do, is repeated as a whole.
+fn transactions_are_whole_or_repeated([one, other]: &[Session; 2]) {
+    type Step = fn(&mut StoreConnection, i64) -> StoreResult<()>;
+    let next_steps: [(&str, Step); 5] = [
+        ("commit", |_, _| Ok(())),
+        ("a statement that is prepared already", |conn, n| file_on::add(conn, Fid(n), DevId(2)).map(drop)),
+        ("a statement that is prepared for once", |conn, n| {
+            server_settings::set(conn, &format!("step {n}"), Some("1"))
+        }),
+        ("a reading", |conn, n| file_on::devids(conn, Fid(n)).map(drop)),
+        ("a text", |conn, n| {
+            conn.batch_execute(&format!("INSERT INTO file_on (fid, devid) VALUES ({n}, 3)")).map_err(StoreError::from)
+        }),
+    ];
+    for (n, (name, next_step)) in (1000..).step_by(100).zip(next_steps) {
+        for round in 0..10 {
+            let n = n + round * 10;
+            let fid = Fid(n);
+            let (locked, wait_for_lock) = mpsc::channel();
+            let (taken, wait_until_taken) = mpsc::channel();
+            let winner = std::thread::spawn({
+                let one = one.clone();
+                move || {
+                    wait_for_lock.recv().expect("locked");
+                    block_on(one.write(move |conn| file_on::add(conn, fid, DevId(1)))).expect("stored");
+                    taken.send(()).expect("somebody waits");
+                }
+            });
+            let mut runs = 0;
+            let stored = block_on(other.write(move |conn| {
+                runs += 1;
+                file_on::add(conn, Fid(n + 5), DevId(1))?;
+                let is_new = file_on::add(conn, fid, DevId(1))?;
+                if runs == 1 {
+                    locked.send(()).expect("somebody waits");
+                    wait_until_taken.recv().expect("taken");
+                    // The other node's transaction arrives before the next step, or after it.
+                    std::thread::sleep(Duration::from_millis(u64::from(round.unsigned_abs() as u32) * 5));
+                }
+                next_step(conn, n)?;
+                Ok((runs, is_new))
+            }));
+            winner.join().expect("no panic");
+            assert_eq!(stored, Ok((2, false)), "next was {name}, round {round}");
+            assert_eq!(other.read(|conn| file_on::devids(conn, Fid(n + 5))), Ok(vec![DevId(1)]), "next was {name}");
+        }
+    }
 }
 
 /// Rows that two trackers claim at once go to one of them.
@@ -181,6 +236,7 @@ fn nothing_acknowledged_is_lost(galera: &mut Galera) {
             (writeable == 6 && session.ok("get_domains")["domains"] == "1").then_some(())
         });
     }
+    opened_here_closed_there(&cluster.tracker, &others[0]);
     others[0].session().ok("fsck_start");
     let acknowledged = AtomicUsize::new(0);
     let ledger: Ledger = std::thread::scope(|scope| {
@@ -206,14 +262,20 @@ fn nothing_acknowledged_is_lost(galera: &mut Galera) {
     eventually("the tracker of the node that died is back", || {
         others[0].session().ask("get_paths domain=d&key=none").starts_with("ERR unknown_key ").then_some(())
     });
-    eventually("the queues are empty", || {
-        // What a worker had claimed when its node died comes back after 1000 s; here at once.
+    let waiting =
+        || number("SELECT (SELECT COUNT(*) FROM file_to_replicate) + (SELECT COUNT(*) FROM file_to_delete2) AS n");
+    // What a worker had claimed when its node died comes back after 1000 s; here sooner. A lock that nobody could give back runs
+    // out after 60 s.
+    let begun = Instant::now();
+    while waiting() > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(100), "the queues are empty");
         galera.execute(0, DATABASE, "UPDATE file_to_replicate SET nexttry = 0; UPDATE file_to_delete2 SET nexttry = 0");
-        std::thread::sleep(Duration::from_millis(500));
-        let rows =
-            number("SELECT (SELECT COUNT(*) FROM file_to_replicate) + (SELECT COUNT(*) FROM file_to_delete2) AS n");
-        (rows == 0).then_some(())
-    });
+        let reset = Instant::now();
+        while waiting() > 0 && reset.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    eprintln!("the queues were empty after {:?}", begun.elapsed());
     check(&cluster, &ledger);
     let at_the_node_that_died = Cluster { nodes: Vec::new(), tracker: others.into_iter().next().expect("two") };
     check(&at_the_node_that_died, &ledger);
@@ -242,6 +304,19 @@ fn nothing_acknowledged_is_lost(galera: &mut Galera) {
     cluster.put("after", "", b"bytes");
     cluster.wait_for_copies("after", 2);
     cluster.tracker.process.wait_for_log_beginning("the database is back");
+}
+
+/// What one tracker has acknowledged, the next one knows, though its node may be a little behind.
+fn opened_here_closed_there(here: &Tracker, there: &Tracker) {
+    let (mut here, mut there) = (here.session(), there.session());
+    for n in 0..30 {
+        let open = here.ok(&format!("create_open domain=d&key=two-trackers-{n}"));
+        http_put(&open["path"], b"bytes");
+        let (fid, devid, path) = (&open["fid"], &open["devid"], &open["path"]);
+        there.ok(&format!("create_close domain=d&key=two-trackers-{n}&fid={fid}&devid={devid}&path={path}&size=5"));
+        here.ok(&format!("rename domain=d&from_key=two-trackers-{n}&to_key=moved-{n}"));
+        there.ok(&format!("delete domain=d&key=moved-{n}"));
+    }
 }
 
 fn number(galera: &Galera, sql: &str) -> i64 {

@@ -77,7 +77,7 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
     let dmid = query.domain()?.dmid;
     let upload = Upload::from_args(query)?;
     let wait = WaitCopies::from_args(query);
-    let tempfile = query.ctx.session.read(|conn| tempfiles::find(conn, upload.fid))?.ok_or(ErrorCode::NoTempFile)?;
+    let tempfile = query.ctx.session.look_up(|conn| tempfiles::find(conn, upload.fid))?.ok_or(ErrorCode::NoTempFile)?;
     if let Err(refusal) = upload.verify(query, &tempfile).await {
         discard(query, &upload).await?;
         return Err(refusal);

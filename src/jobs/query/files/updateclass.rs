@@ -32,7 +32,7 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
     let key = query.key()?;
     let class = query.args.truthy("class").ok_or(ErrorCode::NoClass)?;
     let classid = domain.class_by_name(class).ok_or(ErrorCode::ClassNotFound)?.classid;
-    let found = query.ctx.session.read(|conn| files::locate(conn, domain.dmid, key))?;
+    let found = query.ctx.session.look_up(|conn| files::locate(conn, domain.dmid, key))?;
     // Not `unknown_key`: the reference's word here.
     let (file, devids) = found.ok_or(ErrorCode::InvalidKey)?;
     if devids.is_empty() {
