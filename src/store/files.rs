@@ -370,6 +370,9 @@ fn look_and_hold(conn: &mut StoreConnection, close: &CloseUpload) -> StoreResult
                 Some(seen) => seen,
                 None => diesel::select((is_open(), is_file())).get_result(c)?,
             };
+            if class_is_there {
+                holds::share_domain(conn, dmid)?;
+            }
             Ok(Look { class_is_there, is_open, is_file })
         }
         #[cfg(feature = "postgres")]
