@@ -2,10 +2,10 @@
 //!
 //! One pace per tracker. Connections say how long prompt requests took ([`Pace::note_request`]: a few loads and adds, no
 //! lock); workers ask before each piece of work how many of them may be done side by side ([`Pace::side_by_side`]), and
-//! after it how long to rest ([`Pace::rest_after`]). What is held is the slow end: not
-//! more than one request in a hundred may take longer than twice what one in a hundred takes while no background work is
-//! done. Without clients there is no rest at all. It never stops work altogether: a share of the time, the floor, is
-//! always left, since files with one copy are waiting.
+//! after it how long to rest ([`Pace::rest_after`]). What is held is the slow end: not more than one request in a hundred
+//! may take half as long again as one in a hundred takes while no background work is done. (What clients see grows more
+//! than what is seen here, by what a request waits until it is read.) Without clients there is no rest at all. It never
+//! stops work altogether: a share of the time, the floor, is always left, since files with one copy are waiting.
 //!
 //! Additive increase, multiplicative decrease and a slow start, as in TCP. Must never hold a lock that a request needs.
 
@@ -79,7 +79,7 @@ impl Pace {
         let quiet_slow_us = inner.quiet_slow_us.load(Ordering::Relaxed);
         inner.requests.fetch_add(1, Ordering::Relaxed);
         if inner.is_background_active.load(Ordering::Relaxed) {
-            if took_us > quiet_slow_us.saturating_mul(2) {
+            if took_us > quiet_slow_us.saturating_add(quiet_slow_us / 2) {
                 inner.slow_requests.fetch_add(1, Ordering::Relaxed);
             }
         } else {

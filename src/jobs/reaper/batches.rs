@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Excludes other reapers, those of 2.73 among them (J113).
 const LOCK: &str = "mgfs:reaper";
-/// Rows of one transaction: on SQLite, other writes wait for it.
-const BATCH_ROWS: i64 = 1000;
+/// Rows of one transaction at most: on SQLite, other writes wait for it.
+const BATCH_ROWS: usize = 1000;
 /// A step gives the lock back after so long, for other trackers and for an order to retire.
 const STEP_MAX: Duration = Duration::from_secs(1);
 /// How often the snapshot is looked at for devices that died: no query, so more often than the 5 s of jobs.md 9.
@@ -110,7 +110,9 @@ async fn batches(ctx: &JobContext, devid: DevId, pass: &mut Pass, rows_max: i64)
     let mut rows_left = rows_max;
     while rows_left > 0 && begun.elapsed() < STEP_MAX {
         let batch_begun = Instant::now();
-        let rows_wanted = rows_left.min(BATCH_ROWS);
+        // Fewer while clients are disturbed.
+        let batch_rows = ctx.pace.side_by_side(BATCH_ROWS) as i64;
+        let rows_wanted = rows_left.min(batch_rows);
         let page = ctx.session.read(|conn| reaping::page(conn, devid, pass.position, rows_wanted))?;
         if page.fids.is_empty() {
             return Ok(Some(StepEnd::PassDone));
