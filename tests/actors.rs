@@ -460,7 +460,6 @@ async fn a_request_that_a_dead_worker_had_begun_is_not_repeated() {
         supervisor: supervised.supervisor.clone(),
         metrics: Metrics::default(),
         store: store.clone(),
-        database: mogilefs::store::DatabaseLoad::default(),
         view: ClusterView::default(),
         log: logging::discard(),
         watch_bus: WatchBus::new(),

@@ -5,8 +5,7 @@ use super::recent;
 use super::supervisor::{GetJobs, JobReport, Want};
 use crate::metrics::{JobMetrics, Metrics};
 use crate::protocol::admin::AdminCommand;
-use crate::store::ReplicaReport;
-use crate::store::{AskerLoad, DatabaseLoad};
+use crate::store::{AskerLoad, DatabaseLoad, ReplicaReport};
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
@@ -53,7 +52,7 @@ fn stats(shared: &Shared) -> String {
     line("pending_queries", waiting as u64);
     line("processing_queries", processing as u64);
     line("bored_queryworkers", idle as u64);
-    for (name, value) in database(&shared.database).into_iter().chain(counters(&shared.metrics)) {
+    for (name, value) in database(&shared.store.load()).into_iter().chain(counters(&shared.metrics)) {
         line(&name, value);
     }
     let (replicas, master_instead) = shared.store.replica_reports();

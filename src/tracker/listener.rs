@@ -13,7 +13,6 @@ use crate::jobs::pace::Pace;
 use crate::logging::watch::WatchBus;
 use crate::metrics::Metrics;
 use crate::settings::LimitSettings;
-use crate::store::DatabaseLoad;
 use crate::store::Store;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture};
 use slog::Logger;
@@ -66,7 +65,6 @@ pub struct Shared {
     pub supervisor: Addr<Supervisor>,
     pub metrics: Metrics,
     pub store: Store,
-    pub database: DatabaseLoad,
     pub view: ClusterView,
     pub log: Logger,
     pub started: Instant,
@@ -101,7 +99,6 @@ pub struct ListenerConfig {
     pub supervisor: Addr<Supervisor>,
     pub metrics: Metrics,
     pub store: Store,
-    pub database: DatabaseLoad,
     pub view: ClusterView,
     pub log: Logger,
     pub watch_bus: WatchBus,
@@ -128,7 +125,6 @@ impl ClientListener {
             supervisor: config.supervisor,
             metrics: config.metrics,
             store: config.store,
-            database: config.database,
             view: config.view,
             log: config.log,
             started: Instant::now(),

@@ -226,7 +226,6 @@ impl Supervisor {
             supervisor: ctx.address(),
             metrics: self.config.metrics.clone(),
             store: self.config.store.clone(),
-            database: self.config.store.load(),
             view: self.config.view.clone(),
             log: self.config.log.new(o!("part" => "listener")),
             watch_bus: self.config.watch_bus.clone(),

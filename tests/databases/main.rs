@@ -11,6 +11,5 @@ mod keys;
 mod mogdbsetup;
 mod operations;
 mod reference_schema;
-mod statements;
 mod support;
 mod upgrade;
