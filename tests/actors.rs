@@ -464,6 +464,7 @@ async fn a_request_that_a_dead_worker_had_begun_is_not_repeated() {
         log: logging::discard(),
         watch_bus: WatchBus::new(),
         pace: Pace::new(&settings.jobs),
+        look_up_lanes: None,
     })
     .start();
 

@@ -8,6 +8,7 @@ use super::doubtful_copies::DoubtfulCopies;
 use super::extensions::Extensions;
 use super::fsck::FsckShared;
 use super::island::Island;
+use super::joint_look_up::LookUpLanes;
 use super::pace::Pace;
 use super::path_cache::{PathCache, PathChange};
 use crate::clock::{Chance, new_chance};
@@ -41,6 +42,7 @@ pub struct JobContext {
     pub fsck: FsckShared,
     pub path_cache: PathCache,
     pub pace: Pace,
+    pub look_up_lanes: LookUpLanes,
     pub chance: RefCell<Chance>,
     pub wake_jobs: Recipient<WakeJobs>,
     pub refresh_cluster: Recipient<RefreshCluster>,
@@ -70,6 +72,7 @@ pub struct SharedContext {
     fsck: FsckShared,
     island: Island,
     pub pace: Pace,
+    pub look_up_lanes: LookUpLanes,
 }
 
 impl SharedContext {
@@ -91,6 +94,7 @@ impl SharedContext {
             fsck: FsckShared::default(),
             island: Island::new(&settings.database, metrics.clone()),
             pace: Pace::new(jobs),
+            look_up_lanes: LookUpLanes::default(),
             store,
             settings,
             view,
@@ -128,6 +132,7 @@ impl SharedContext {
                 self.island.clone(),
             ),
             pace: self.pace.clone(),
+            look_up_lanes: self.look_up_lanes.clone(),
             chance: RefCell::new(new_chance()),
             wake_jobs,
             refresh_cluster,

@@ -15,6 +15,7 @@ pub mod extensions;
 pub mod fsck;
 pub mod hostname;
 mod island;
+pub mod joint_look_up;
 pub mod monitor;
 pub mod pace;
 pub mod path_cache;

@@ -5,6 +5,7 @@
 //! [`PathCache::change`] before, [`PathChange::announce`] after the change.
 
 use super::island::{Island, OwnChange};
+use super::joint_look_up::JointLookUp;
 use crate::cluster::{ClusterSnapshot, ClusterView};
 use crate::ids::{DevId, Dmid, Fid};
 use crate::memcached::{Client, Found, Servers, Unavailable, WireKey, parse_addresses};
@@ -58,6 +59,7 @@ pub struct PathCache {
     seen: RefCell<Option<Arc<ClusterSnapshot>>>,
     active: RefCell<Option<Rc<Active>>>,
     island: Island,
+    joint: JointLookUp,
 }
 
 /// One configuration of the cache.
@@ -77,7 +79,15 @@ impl Active {
 
 impl PathCache {
     pub fn new(servers: Servers, settings: Arc<Settings>, metrics: Metrics, island: Island) -> Self {
-        Self { servers, settings, metrics, seen: RefCell::default(), active: RefCell::default(), island }
+        Self {
+            servers,
+            settings,
+            metrics,
+            seen: RefCell::default(),
+            active: RefCell::default(),
+            island,
+            joint: JointLookUp::default(),
+        }
     }
 
     /// The configuration of the latest snapshot; `None` while the cache is off.
@@ -121,9 +131,26 @@ impl PathCache {
         (dmid, dkey): (Dmid, &BStr),
         may_be_cached: bool,
     ) -> StoreResult<Option<Location>> {
-        let asked_at = Instant::now();
-        let located = self.look_up(view, session, (dmid, dkey), may_be_cached).await;
+        let (asked_at, located) = match self.joint.recall(dmid, dkey) {
+            Some((asked_at, located)) => (asked_at, Ok(located.map(Location::from))),
+            None => (Instant::now(), self.look_up(view, session, (dmid, dkey), may_be_cached).await),
+        };
         self.island.settle(session, (dmid, dkey), asked_at, located)
+    }
+
+    /// Asks the database at once for what several requests in hand want to [`PathCache::locate`]. Until
+    /// [`PathCache::forget_together`] they get it from here. Nothing while the cache is on: what it has need not be asked for.
+    pub fn look_up_together(&self, view: &ClusterView, session: &Session, wanted: &[(Dmid, BString)]) {
+        if self.active(view).is_none() {
+            let is_sayable = |(_, dkey): &&(Dmid, BString)| session.can_hold(dkey.as_ref());
+            let wanted: Vec<_> = wanted.iter().filter(is_sayable).collect();
+            self.joint.look_up(&wanted, |dmid, dkeys| session.locate_many(dmid, dkeys));
+        }
+    }
+
+    /// To be called before anything else is carried out than these requests.
+    pub fn forget_together(&self) {
+        self.joint.forget();
     }
 
     async fn look_up(

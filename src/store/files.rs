@@ -3,13 +3,13 @@
 //! Changes of a key are whole here: the file that goes is queued for deletion in the same change in which the new one
 //! comes (D1, D8, D9).
 
-use super::connection::{Backend, StoreConnection};
+use super::connection::StoreConnection;
 use super::error::{StoreError, StoreResult};
 use super::holds;
 #[cfg(feature = "postgres")]
-use super::one_statement::{Close, Delete, Rename};
+use super::one_statement::{Close, Delete, LocateMany, Rename};
 use super::schema::{class, domain, file, file_on};
-use super::types::{Int, Key, KeyIn, KeyLike, above_prefix, prefix_pattern};
+use super::types::{Int, Key, KeyLike, above_prefix, prefix_pattern};
 use super::{checksums, deleted_files, file_on as locations, queues, tempfiles};
 use crate::ids::{ClassId, DevId, Dmid, Fid};
 use bstr::{BStr, BString};
@@ -79,10 +79,8 @@ pub fn locate(conn: &mut StoreConnection, dmid: Dmid, dkey: &BStr) -> StoreResul
 /// Servers are asked once for all. What a row's key answers to is decided by its bytes there; a key that got none so is
 /// looked up by itself, because the database may know it in another spelling.
 pub fn locate_many(conn: &mut StoreConnection, dmid: Dmid, keys: &[&BStr]) -> StoreResult<Vec<Option<LocatedFile>>> {
-    let by_key = match conn.backend() {
-        Backend::Sqlite => HashMap::new(),
-        Backend::Mysql | Backend::Postgres => located_by_key(conn, dmid, keys)?,
-    };
+    let holdable: Vec<Key> = keys.iter().filter_map(|key| conn.key(key).ok()).collect();
+    let by_key = if holdable.len() > 1 { located_by_key(conn, dmid, holdable)? } else { HashMap::new() };
     let located = keys.iter().map(|&key| match by_key.get(key) {
         Some(found) => Ok(Some(found.clone())),
         None => match locate(conn, dmid, key) {
@@ -94,26 +92,36 @@ pub fn locate_many(conn: &mut StoreConnection, dmid: Dmid, keys: &[&BStr]) -> St
     located.collect()
 }
 
+/// What one statement finds under these keys. Nothing on SQLite, which is not asked for many at once.
 fn located_by_key(
     conn: &mut StoreConnection,
     dmid: Dmid,
-    keys: &[&BStr],
+    keys: Vec<Key>,
 ) -> StoreResult<HashMap<BString, LocatedFile>> {
-    let keys: Vec<Key> = keys.iter().filter_map(|key| conn.key(key).ok()).collect();
-    if keys.is_empty() {
-        return Ok(HashMap::new());
+    match conn {
+        StoreConnection::Sqlite(_) => Ok(HashMap::new()),
+        #[cfg(feature = "mysql")]
+        StoreConnection::Mysql(c) => {
+            let query = file::table
+                .left_join(file_on::table)
+                .filter(file::dmid.eq(dmid))
+                .filter(super::types::KeyIn { keys })
+                .select((columns!(), file_on::devid.nullable()));
+            let rows: Vec<Located> = query.load(c)?;
+            let mut by_key: HashMap<BString, LocatedFile> = HashMap::new();
+            for (row, devid) in rows {
+                by_key.entry(row.dkey.clone()).or_insert_with(|| (row, Vec::new())).1.extend(devid);
+            }
+            Ok(by_key)
+        }
+        #[cfg(feature = "postgres")]
+        StoreConnection::Postgres(c) => {
+            let dkeys = keys.into_iter().map(Key::into_text).collect::<StoreResult<_>>()?;
+            let rows: Vec<(FileRow, Vec<i64>)> = LocateMany { dmid, dkeys }.load(c)?;
+            let devids = |devids: Vec<i64>| devids.into_iter().map(DevId).collect();
+            Ok(rows.into_iter().map(|(row, list)| (row.dkey.clone(), (row, devids(list)))).collect())
+        }
     }
-    let query = file::table
-        .left_join(file_on::table)
-        .filter(file::dmid.eq(dmid))
-        .filter(KeyIn { keys })
-        .select((columns!(), file_on::devid.nullable()));
-    let rows: Vec<Located> = each!(conn, c => query.load(c))?;
-    let mut by_key: HashMap<BString, LocatedFile> = HashMap::new();
-    for (row, devid) in rows {
-        by_key.entry(row.dkey.clone()).or_insert_with(|| (row, Vec::new())).1.extend(devid);
-    }
-    Ok(by_key)
 }
 
 /// The file of this number and the devices that have it, in no order.

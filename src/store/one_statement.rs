@@ -3,6 +3,8 @@
 
 #[cfg(feature = "postgres")]
 use super::files::CloseUpload;
+#[cfg(feature = "postgres")]
+use super::types::KeyText;
 use super::types::{AnyInt, Key, NOW, NowPlus};
 use crate::ids::{ClassId, Dmid};
 use diesel::RunQueryDsl;
@@ -11,7 +13,7 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 use diesel::serialize::ToSql;
 #[cfg(feature = "postgres")]
-use diesel::sql_types::{BigInt, Binary};
+use diesel::sql_types::{Array, BigInt, Binary};
 use diesel::sql_types::{Bool, HasSqlType, Text};
 
 /// A statement that is prepared once, under a type of its own; the parameters after the name may differ.
@@ -66,6 +68,41 @@ where
         out.push_sql(", ");
         out.push_bind_param::<Text, _>(&self.devids)?;
         out.push_sql(") RETURNING fid, EXISTS (SELECT 1 FROM file WHERE file.fid = tempfile.fid)");
+        Ok(())
+    }
+}
+
+/// PostgreSQL: the files of many keys, each with the list of its devices.
+///
+/// Written so that the server looks up one key after the other, and plans that once. A join of sets it would plan anew each
+/// time for the keys given; and where it knows little about the tables, as after many rows came in, it would read all of a
+/// table for the sake of a few keys.
+#[cfg(feature = "postgres")]
+#[derive(Debug)]
+pub(super) struct LocateMany {
+    pub dmid: Dmid,
+    pub dkeys: Vec<String>,
+}
+
+#[cfg(feature = "postgres")]
+prepared_once!(LocateMany, LocateManyId);
+
+#[cfg(feature = "postgres")]
+impl Query for LocateMany {
+    type SqlType = ((AnyInt, AnyInt, KeyText, AnyInt, AnyInt, AnyInt), Array<BigInt>);
+}
+
+#[cfg(feature = "postgres")]
+impl QueryFragment<diesel::pg::Pg> for LocateMany {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::pg::Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "SELECT found.fid, found.dmid, found.dkey, found.length, found.classid, found.devcount, \
+             ARRAY (SELECT CAST(devid AS bigint) FROM file_on WHERE file_on.fid = found.fid) FROM unnest((SELECT ",
+        );
+        out.push_bind_param::<Array<Text>, _>(&self.dkeys)?;
+        out.push_sql(")) AS asked (dkey) CROSS JOIN LATERAL (SELECT * FROM file WHERE file.dmid = ");
+        out.push_bind_param::<AnyInt, _>(&self.dmid)?;
+        out.push_sql(" AND file.dkey = asked.dkey OFFSET 0) AS found");
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 use super::connection::{Backend, StoreConnection, transaction};
 use super::error::{MAY_BE_STORED, StoreError, StoreResult};
 use super::holds::{self, WritesHolds};
+use super::key_form::KeyForm;
 use super::load;
 use super::queues;
 use super::queues::delete::DeleteTodo;
@@ -14,6 +15,7 @@ use super::replicas::ReplicaConnections;
 use super::store_handle::{StoreShared, writer_vanished};
 use super::writer::Durability;
 use crate::ids::Fid;
+use bstr::BStr;
 use rand::RngExt as _;
 use slog::warn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -103,6 +105,12 @@ impl Session {
     /// Which kind of database this is.
     pub fn backend(&self) -> Backend {
         self.inner.shared.location.backend()
+    }
+
+    /// Can this database hold such a key? Looking another one up is an error, since trackers that are set up otherwise may
+    /// have stored a file under it.
+    pub fn can_hold(&self, dkey: &BStr) -> bool {
+        KeyForm::of_trackers(self.backend()).key(dkey).is_ok()
     }
 
     /// The highest fid of a file when the store was opened. Numbers up to here may have been given out before.

@@ -268,6 +268,15 @@ impl Key {
         Self::Raw(WireText(bytes.to_vec()))
     }
 
+    /// The characters, of a key that has them.
+    #[cfg(feature = "postgres")]
+    pub(super) fn into_text(self) -> StoreResult<String> {
+        match self {
+            Self::Text(text) => Ok(text),
+            Self::Raw(_) => Err(wrong_key_form().into()),
+        }
+    }
+
     /// For MySQL: valid UTF-8 of at most 255 characters; a longer key would be cut by servers that are not strict (D12).
     #[cfg_attr(not(feature = "mysql"), allow(dead_code))]
     pub(super) fn of_utf8(bytes: &BStr) -> StoreResult<Self> {
@@ -473,41 +482,55 @@ key_like_fragment!(Mysql);
 #[cfg(feature = "postgres")]
 key_like_fragment!(Pg);
 
-/// `file.dkey IN (…)`, for as many keys as there are. At least one, or the database refuses it.
+/// MySQL: `file.dkey IN (…)`. At least one key, or the database refuses it.
+///
+/// Up to [`KEYS_PREPARED_MAX`] keys the statement is prepared, once for each power of two: the last key fills it up.
+#[cfg(feature = "mysql")]
 #[derive(Clone, Debug)]
 pub struct KeyIn {
     pub keys: Vec<Key>,
 }
 
+/// Longer lists come seldom, and their statements would fill the cache.
+#[cfg(feature = "mysql")]
+const KEYS_PREPARED_MAX: usize = 64;
+
+#[cfg(feature = "mysql")]
 impl Expression for KeyIn {
     type SqlType = diesel::sql_types::Bool;
 }
 
+#[cfg(feature = "mysql")]
 impl<QS> AppearsOnTable<QS> for KeyIn {}
 
+#[cfg(feature = "mysql")]
 impl<QS> SelectableExpression<QS> for KeyIn {}
 
+#[cfg(feature = "mysql")]
 impl<GB> ValidGrouping<GB> for KeyIn {
     type IsAggregate = is_aggregate::Never;
 }
 
 /// Each number of keys is another statement.
+#[cfg(feature = "mysql")]
 impl QueryId for KeyIn {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl<DB: DieselBackend> QueryFragment<DB> for KeyIn
-where
-    Key: QueryFragment<DB>,
-{
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        // Statements of every length would fill the cache.
-        out.unsafe_to_cache_prepared();
+#[cfg(feature = "mysql")]
+impl QueryFragment<Mysql> for KeyIn {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Mysql>) -> QueryResult<()> {
+        let mut places = self.keys.len().next_power_of_two();
+        if places > KEYS_PREPARED_MAX {
+            places = self.keys.len();
+            out.unsafe_to_cache_prepared();
+        }
         out.push_identifier("file")?;
         out.push_sql(".");
         out.push_identifier("dkey")?;
-        for (n, key) in self.keys.iter().enumerate() {
+        let last = self.keys.iter().rev().take(1).cycle();
+        for (n, key) in self.keys.iter().chain(last).take(places).enumerate() {
             out.push_sql(if n == 0 { " IN (" } else { ", " });
             key.walk_ast(out.reborrow())?;
         }

@@ -72,6 +72,13 @@ pub struct ExecuteBatch {
     pub reply: oneshot::Sender<Replies>,
 }
 
+impl ExecuteBatch {
+    /// The line that is next.
+    pub fn next_line(&self) -> Option<&[u8]> {
+        self.lines.iter_from(self.from).next()
+    }
+}
+
 /// Replies of one or more lines in order: not necessarily of all, so that what is ready need not wait for what is slow,
 /// and that many large replies are not held at once. Lines that are neither answered nor begun can be handed over again.
 #[derive(Debug, Default)]

@@ -8,6 +8,8 @@ use super::listener::Shared;
 use super::pool::Handle;
 use super::query_worker::QueryWorker;
 use super::recent::Answered;
+use crate::jobs::joint_look_up::LookUpLanes;
+use crate::jobs::query::together;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::request::Request;
 use crate::protocol::response::write_reply;
@@ -198,11 +200,24 @@ impl Run {
         }
     }
 
+    /// Look-ups on a database server come together at a few workers, and those are the last that anything else is given to.
+    fn choose_worker(&self, workers: &[Handle<QueryWorker>]) -> (Option<Handle<QueryWorker>>, bool) {
+        let lanes = self.shared.look_up_lanes.as_ref().map_or(usize::MAX, LookUpLanes::workers);
+        if lanes >= workers.len() {
+            return least_busy(workers.iter());
+        }
+        if self.lines.iter_from(self.done).next().is_some_and(together::is_look_up) {
+            let (worker, is_idle) = least_busy(workers[..lanes].iter());
+            return (worker, is_idle || least_busy(workers[lanes..].iter()).1);
+        }
+        least_busy(workers.iter().rev())
+    }
+
     /// An idle worker, else the least busy one; waits while there is none (before the first monitor round).
     async fn idle_worker(&self, is_first_look: &mut bool) -> Handle<QueryWorker> {
         let mut workers = self.shared.workers.clone();
         loop {
-            let (worker, is_idle) = least_busy(&workers.borrow_and_update());
+            let (worker, is_idle) = self.choose_worker(&workers.borrow_and_update());
             if std::mem::take(is_first_look) && !is_idle {
                 self.shared.metrics.times_out_of_qworkers.add(1);
             }
@@ -224,7 +239,7 @@ impl Drop for Run {
 }
 
 /// The least busy worker, and whether it has nothing to do.
-fn least_busy(workers: &[Handle<QueryWorker>]) -> (Option<Handle<QueryWorker>>, bool) {
+fn least_busy<'a>(workers: impl Iterator<Item = &'a Handle<QueryWorker>>) -> (Option<Handle<QueryWorker>>, bool) {
     let mut best: Option<(&Handle<QueryWorker>, usize)> = None;
     for worker in workers {
         let load = worker.load.load(Ordering::Relaxed);

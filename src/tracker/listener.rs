@@ -9,6 +9,7 @@ use super::query_worker::QueryWorker;
 use super::recent::Recent;
 use super::supervisor::Supervisor;
 use crate::cluster::ClusterView;
+use crate::jobs::joint_look_up::LookUpLanes;
 use crate::jobs::pace::Pace;
 use crate::logging::watch::WatchBus;
 use crate::metrics::Metrics;
@@ -81,6 +82,8 @@ pub struct Shared {
     /// The log, for those who watch.
     pub watch_bus: WatchBus,
     pub pace: Pace,
+    /// On a database server: how many workers look up at the same time.
+    pub look_up_lanes: Option<LookUpLanes>,
 }
 
 impl Shared {
@@ -103,6 +106,8 @@ pub struct ListenerConfig {
     pub log: Logger,
     pub watch_bus: WatchBus,
     pub pace: Pace,
+    /// On a database server: how many workers look up at the same time.
+    pub look_up_lanes: Option<LookUpLanes>,
 }
 
 /// The actor.
@@ -135,6 +140,7 @@ impl ClientListener {
             recent: RefCell::default(),
             watch_bus: config.watch_bus,
             pace: config.pace,
+            look_up_lanes: config.look_up_lanes,
         };
         Self { sockets: config.sockets, shared: Rc::new(shared), stopping, places, next_id: 1, drained: Vec::new() }
     }

@@ -1,23 +1,23 @@
 //! `QueryWorker`: carries out the requests of clients.
 //!
 //! A request that needs no storage node is answered within the handler of its message; one that waits for a node goes on
-//! by itself, so that it holds up nobody else on this worker.
+//! by itself, so that it holds up nobody else on this worker. Look-ups that have come meanwhile are made together.
 
 use super::batch::{ExecuteBatch, Lines, Progress, Replies};
 use super::seat::{Heartbeat, Retire, Seat};
 use crate::jobs::context::JobContext;
-use crate::jobs::query::dispatch;
+use crate::jobs::query::{dispatch, together};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::request::Request;
 use crate::protocol::response::write_reply;
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use futures::FutureExt as _;
 use futures::task::noop_waker_ref;
 use slog::Logger;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::IpAddr;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -44,17 +44,19 @@ pub struct QueryWorker {
     open: OpenContext,
     context: Option<Rc<JobContext>>,
     in_flight: Rc<Cell<usize>>,
+    /// Batches that begin with a look-up, until [`MakeLookUps`] comes.
+    look_ups: Vec<ExecuteBatch>,
     retiring: bool,
     log: Logger,
 }
 
 impl QueryWorker {
     pub fn new(seat: Seat, open: OpenContext, log: Logger) -> Self {
-        Self { seat, open, context: None, in_flight: Rc::default(), retiring: false, log }
+        Self { seat, open, context: None, in_flight: Rc::default(), look_ups: Vec::new(), retiring: false, log }
     }
 
     fn stop_if_done(&self, ctx: &mut Context<Self>) {
-        if self.retiring && self.in_flight.get() == 0 {
+        if self.retiring && self.in_flight.get() == 0 && self.look_ups.is_empty() {
             ctx.stop();
         }
     }
@@ -83,6 +85,52 @@ impl Handler<ExecuteBatch> for QueryWorker {
         self.seat.beat();
         // Without a context the worker is stopping; the dropped reply tells the connection.
         let Some(context) = self.context.clone() else { return };
+        if batch.next_line().is_some_and(together::is_look_up) && together::is_worth_while(&context) {
+            if self.look_ups.is_empty() {
+                // Comes when all messages are handled that are here now.
+                ctx.notify(MakeLookUps);
+            }
+            self.look_ups.push(batch);
+        } else {
+            self.execute(context, batch, ctx);
+        }
+    }
+}
+
+/// Carry out the batches that begin with look-ups.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct MakeLookUps;
+
+impl Handler<MakeLookUps> for QueryWorker {
+    type Result = ();
+
+    fn handle(&mut self, _: MakeLookUps, ctx: &mut Self::Context) {
+        let batches = std::mem::take(&mut self.look_ups);
+        let Some(context) = self.context.clone() else { return };
+        look_up_together(&context, &batches);
+        for batch in batches {
+            self.execute(context.clone(), batch, ctx);
+        }
+        together::forget(&context);
+        self.stop_if_done(ctx);
+    }
+}
+
+/// What the lines ask for with which the batches begin. A panic here is met again, and answered, by the request it is of.
+fn look_up_together(context: &JobContext, batches: &[ExecuteBatch]) {
+    let lines = batches.iter().flat_map(|batch| {
+        let lines = batch.lines.iter_from(batch.from).take_while(|line| together::is_look_up(line));
+        lines.map(|line| (line, batch.peer))
+    });
+    if catch_unwind(AssertUnwindSafe(|| together::look_up(context, lines))).is_err() {
+        together::forget(context);
+        slog::crit!(context.log, "looking up together panicked"; "requests" => batches.len());
+    }
+}
+
+impl QueryWorker {
+    fn execute(&self, context: Rc<JobContext>, batch: ExecuteBatch, ctx: &mut Context<Self>) {
         let ExecuteBatch { lines, from, peer, progress, reply } = batch;
         let begun_before = progress.begun();
         let ready = Rc::new(Ready::new(reply));
@@ -99,9 +147,7 @@ impl Handler<ExecuteBatch> for QueryWorker {
             }
         }
     }
-}
 
-impl QueryWorker {
     /// Carries on by itself with a batch whose line waits for something.
     fn go_on(
         &self,
@@ -226,6 +272,9 @@ async fn carry_out(context: Rc<JobContext>, batch: Batch) {
     for (number, line) in (from + 1..).zip(lines.iter_from(from)) {
         if ready.is_abandoned() {
             return;
+        }
+        if !together::is_look_up(line) {
+            together::forget(&context);
         }
         progress.begin_line();
         answer_guarded(&context, line, peer, &mut reply).await;

@@ -14,6 +14,7 @@ use super::seat::{Heartbeat, Retire, Seat};
 use crate::cluster::ClusterView;
 use crate::job_kind::JobKind;
 use crate::jobs::context::{SharedContext, Upward};
+use crate::jobs::joint_look_up::LookUpLanes;
 use crate::jobs::pace::Pace;
 use crate::logging::watch::WatchBus;
 use crate::metrics::Metrics;
@@ -153,7 +154,7 @@ impl Supervisor {
 
     fn start_children(&mut self, ctx: &mut Context<Self>) {
         let shared = self.shared_context(ctx);
-        let pace = shared.pace.clone();
+        let (pace, look_up_lanes) = (shared.pace.clone(), shared.look_up_lanes.clone());
         let open: OpenContext = Arc::new(move |log: &Logger| shared.open(log));
         let (store, settings, view) =
             (self.config.store.clone(), self.config.settings.clone(), self.config.view.clone());
@@ -203,7 +204,7 @@ impl Supervisor {
             JobWorker::<DeleteWork>::new(seat, open.clone(), job_master.clone(), log)
         });
 
-        self.start_listener(workers, pace, ctx);
+        self.start_listener(workers, pace, look_up_lanes, ctx);
         self.set_desired(JobKind::Monitor, 1);
     }
 
@@ -218,7 +219,14 @@ impl Supervisor {
         SharedContext::new(store.clone(), settings.clone(), view.clone(), metrics.clone(), upward, log.clone())
     }
 
-    fn start_listener(&mut self, workers: Roster<QueryWorker>, pace: Pace, ctx: &mut Context<Self>) {
+    fn start_listener(
+        &mut self,
+        workers: Roster<QueryWorker>,
+        pace: Pace,
+        look_up_lanes: LookUpLanes,
+        ctx: &mut Context<Self>,
+    ) {
+        let is_on_server = self.config.store.backend() != Backend::Sqlite;
         let config = ListenerConfig {
             sockets: std::mem::take(&mut self.config.sockets),
             limits: self.config.settings.limits.clone(),
@@ -230,6 +238,7 @@ impl Supervisor {
             log: self.config.log.new(o!("part" => "listener")),
             watch_bus: self.config.watch_bus.clone(),
             pace,
+            look_up_lanes: is_on_server.then_some(look_up_lanes),
         };
         let listener =
             ClientListener::start_in_arbiter(&self.listener_arbiter.handle(), move |_ctx| ClientListener::new(config));

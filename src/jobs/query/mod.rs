@@ -13,6 +13,7 @@ pub mod manual;
 mod rebalance;
 mod service;
 pub mod spec;
+pub mod together;
 mod topology;
 
 use crate::cluster::domain::{Class, Domain};

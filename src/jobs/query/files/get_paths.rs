@@ -4,13 +4,17 @@ use super::many;
 use crate::cluster::device::DeviceView;
 use crate::cluster::placement::{self, ReadTurn};
 use crate::ids::{DevId, Dmid, Fid};
+use crate::jobs::context::JobContext;
 use crate::jobs::path_cache::Location;
-use crate::jobs::query::Query;
 use crate::jobs::query::error::CommandResult;
 use crate::jobs::query::spec::{CommandSpec, DOMAIN, Group, Origin, flag, number, pair};
+use crate::jobs::query::{Glance, Query};
 use crate::protocol::error_code::ErrorCode;
+use crate::protocol::request::Request;
 use crate::protocol::response::Pairs;
+use bstr::BString;
 use futures::StreamExt as _;
+use std::net::IpAddr;
 
 pub const SPEC: CommandSpec = CommandSpec {
     name: "get_paths",
@@ -66,6 +70,14 @@ pub async fn handle(query: &Query<'_>) -> CommandResult {
         pairs.push_display("stale_secs", age.as_secs());
     }
     Ok(pairs)
+}
+
+/// The file that a request line asks for, if it is this command with one key in a domain that there is.
+pub fn file_asked_for(ctx: &JobContext, line: &[u8], peer: IpAddr) -> Option<(Dmid, BString)> {
+    let request = Request::parse(line);
+    let glance = Glance::new(&ctx.view, Some(&SPEC), &request.args, peer);
+    let is_one = request.command == SPEC.name && !glance.args.flag("keys");
+    is_one.then(|| Some((glance.domain().ok()?.dmid, glance.key().ok()?.to_owned())))?
 }
 
 /// Keys whose first copies are verified at the same time.
