@@ -125,7 +125,11 @@ fn check(files: &[PathBuf], output: &Output) -> Result<(), Failure> {
 /// What is wrong with the file alone, whatever the environment says, and what has no effect.
 fn findings(file: &Path) -> (Vec<Complaint>, Vec<Complaint>) {
     match settings::load(&Sources { file: Some(file.to_owned()), ..Sources::default() }) {
-        Ok(loaded) => (wrong_meanings(&loaded), loaded.warnings),
+        Ok(loaded) => {
+            let wrong = wrong_meanings(&loaded);
+            let idle = settings_without_effect(&loaded);
+            (wrong, loaded.warnings.into_iter().chain(idle).collect())
+        }
         Err(SettingsError { complaints, warnings }) => (complaints, warnings),
     }
 }
@@ -143,12 +147,41 @@ fn wrong_meanings(loaded: &Loaded) -> Vec<Complaint> {
     wrong.map(|(key, why)| Complaint::new(origin(key), "", why)).collect()
 }
 
+/// Settings of the file that mean nothing beside its others.
+fn settings_without_effect(loaded: &Loaded) -> Vec<Complaint> {
+    let Settings { database, extensions, tracker, .. } = &loaded.settings;
+    let url = database.url.to_ascii_lowercase();
+    let scheme = url.strip_prefix("dbi:").unwrap_or(&url);
+    let (is_sqlite, is_mysql) = (scheme.starts_with("sqlite:"), scheme.starts_with("mysql:"));
+    let has_zone_local = extensions.enabled.iter().any(|name| name == "ZoneLocal");
+    let why_idle = |key: &str| match key {
+        "database.user" | "database.password" | "database.password_file" | "database.max_handles" if is_sqlite => {
+            Some("SQLite has no server that it could be for")
+        }
+        "database.mysql_charset" | "database.client_reads_wait" if !is_mysql => Some("the database is not MySQL"),
+        "database.postgres_keys" | "database.silence_max_ms" if is_sqlite || is_mysql => {
+            Some("the database is not PostgreSQL")
+        }
+        "database.write_group_max" if !is_sqlite => Some("the database is not SQLite"),
+        "extensions.local_network" if !has_zone_local => Some("the extension ZoneLocal is not enabled"),
+        "tracker.replicate_workers" | "tracker.delete_workers" | "tracker.fsck_workers" if !tracker.job_master => {
+            Some("tracker.job_master is off")
+        }
+        _ => None,
+    };
+    let said = loaded.shown().iter().filter(|setting| matches!(setting.origin, Origin::File { .. }));
+    let idle = said.filter_map(|setting| Some((setting, why_idle(&setting.key)?)));
+    idle.map(|(setting, why)| {
+        Complaint::new(setting.origin.clone(), setting.key.as_str(), format!("without effect: {why}"))
+    })
+    .collect()
+}
+
 // ---- convert ----
 
 fn print_converted(args: &ConvertArgs, output: &Output) -> Result<(), Failure> {
-    let unreadable = |why: String| Failure::Local(format!("{}: cannot be read: {why}", args.file.display()));
-    let bytes = std::fs::read(&args.file).map_err(|error| unreadable(error.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".to_owned()))?;
+    let unreadable = |error| Failure::Local(format!("{}: cannot be read: {error}", args.file.display()));
+    let text = settings::read(&args.file).map_err(unreadable)?;
     let Form::Old(program) = Form::of(&args.file, &text) else {
         return Err(Failure::Usage(format!(
             "{} is no file of 2.73, but one that is used as it is",

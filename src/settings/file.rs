@@ -6,6 +6,14 @@ use super::{toml_file, yaml_file};
 use config::Value;
 use std::path::Path;
 
+/// What to say of a line with [`char::REPLACEMENT_CHARACTER`].
+pub(super) const NOT_UTF8: &str = "has bytes that are not UTF-8";
+
+/// The text of a file. Bytes that are not UTF-8 become [`char::REPLACEMENT_CHARACTER`]: old files may have them, in comments.
+pub fn read(path: &Path) -> std::io::Result<String> {
+    std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// One setting of a file.
 pub(super) struct FileEntry {
     pub(super) key: String,

@@ -1,6 +1,6 @@
 //! The keys there are and the kinds of their values, both taken from `settings/default.toml`; values as text.
 
-use super::toml_file;
+use super::{old, toml_file};
 use config::{Map, Value, ValueKind};
 use std::collections::BTreeMap;
 
@@ -40,7 +40,9 @@ impl KnownKeys {
         if self.is_section(key) {
             return format!("is a section; its settings stand below [{key}]");
         }
-        match self.nearest(key) {
+        let of_reference = old::successor_of(last_part(key))
+            .filter(|_| !self.0.keys().any(|known| last_part(known) == last_part(key)));
+        match of_reference.or_else(|| self.nearest(key)) {
             Some(known) => format!("unknown key; did you mean {known}?"),
             None => "unknown key; `mogilefs config show` lists all".to_owned(),
         }
@@ -200,6 +202,7 @@ mod tests {
             assert_eq!(keys.nearest(said), Some(meant), "{said}");
         }
         assert_eq!(keys.nearest("tracker.colour_of_the_sky"), None);
+        assert_eq!(keys.unknown("tracker.query_jobs"), "unknown key; did you mean tracker.query_workers?");
         assert!(keys.unknown("tracker").contains("[tracker]"));
     }
 

@@ -146,20 +146,18 @@ impl Gathered {
     }
 
     fn read(&mut self, path: &Path) -> Option<String> {
-        let origin = || Origin::File { path: path.to_owned(), line: 0 };
-        let read = std::fs::read(path).map_err(|error| format!("cannot be read: {error}"));
-        match read.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())) {
-            Ok(text) => Some(text),
-            Err(why) => {
-                self.complaints.push(Complaint::new(origin(), "", why));
-                None
-            }
-        }
+        let complain = |error| {
+            let origin = Origin::File { path: path.to_owned(), line: 0 };
+            self.complaints.push(Complaint::new(origin, "", format!("cannot be read: {error}")));
+        };
+        file::read(path).map_err(complain).ok()
     }
 
     fn take_file(&mut self, form: Form, path: &Path, text: &str) {
         let origin = |line| Origin::File { path: path.to_owned(), line };
         let (entries, errors) = file::entries(form, text, &self.keys);
+        let not_utf8 = text.lines().position(|line| line.contains(char::REPLACEMENT_CHARACTER));
+        self.complaints.extend(not_utf8.map(|at| Complaint::new(origin(at + 1), "", file::NOT_UTF8)));
         self.complaints.extend(errors.into_iter().map(|(line, why)| Complaint::new(origin(line), "", why)));
         for entry in entries {
             self.take(entry.key, entry.value, origin(entry.line));

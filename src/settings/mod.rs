@@ -12,7 +12,7 @@ mod origin;
 mod toml_file;
 mod yaml_file;
 
-pub use file::Form;
+pub use file::{Form, read};
 pub use load::{Loaded, Override, ShownSetting, Sources, load};
 pub use origin::{Complaint, Origin, SettingsError};
 

@@ -10,7 +10,7 @@
 //! | P7: stale views after administrative commands | `actors.rs` and every administrative step of `conformance.rs` |
 //! | P10, P11: stale and injected memcached keys | `memcached.rs` |
 //! | P17: utilization with decimals | unit test in `cluster::placement` |
-//! | S1–S4, S12: the old configuration file and its options | not read by this version |
+//! | S1–S4, S12: the old configuration file and its options | `tests/settings.rs`, unit tests in `settings::old` |
 //! | S5: two time limits with odd reach | one setting, `storage.node_timeout_ms`, for both |
 //! | S11: claims without workers | `replication.rs` |
 //! | S13: a stop in the middle of requests | `recovery.rs` |

@@ -208,6 +208,7 @@ mod tests {
         (given.join(" "), line.misunderstood)
     }
 
+    /// S1, S8.
     #[test]
     fn command_lines_of_mogilefsd() {
         for (words, given) in [
@@ -244,6 +245,7 @@ mod tests {
         }
     }
 
+    /// S4.
     #[test]
     fn what_is_not_understood_is_left_out() {
         for (words, given, misunderstood) in [

@@ -58,6 +58,12 @@ impl Program {
     }
 }
 
+/// The setting of ours that has the meaning of an old key.
+pub(super) fn successor_of(name: &str) -> Option<&'static str> {
+    let key = Program::Mogilefsd.key(name).or_else(|| Program::Mogstored.key(name))?;
+    key.becomes.setting()
+}
+
 /// A value that was given to a key, in a file or on a command line.
 #[derive(Clone)]
 pub struct OldEntry {

@@ -1,6 +1,7 @@
 //! The syntax of the old files (config-and-startup.md 2, storage-node.md 8.1).
 
 use super::{OldEntry, Program};
+use crate::settings::file::NOT_UTF8;
 use crate::settings::origin::{Complaint, Origin};
 use std::path::Path;
 
@@ -67,6 +68,9 @@ impl OldFile {
         if program == Program::Mogstored && PERLBAL_WORDS.contains(&name) {
             return complain("", "is a line for Perlbal, which mogstored has not read since 2.0; write `key = value`");
         }
+        if content.contains(char::REPLACEMENT_CHARACTER) {
+            return complain(name, NOT_UTF8);
+        }
         let value = value_of(rest).filter(|_| !name.is_empty());
         match (program.key(name), value) {
             (_, None) => complain("", "malformed line; write `key = value`"),
@@ -117,6 +121,7 @@ mod tests {
         read(program, Path::new("f"), text)
     }
 
+    /// S2, S3.
     #[test]
     fn the_syntax_of_mogilefsd() {
         for (line, value) in [
@@ -151,6 +156,15 @@ mod tests {
         assert_eq!(
             warnings,
             ["f:2: User: unknown key, without effect", "f:1: user: without effect, as line 3 says it again"]
+        );
+    }
+
+    #[test]
+    fn other_encodings_may_stand_in_comments() {
+        let file = said(Program::Mogilefsd, "# f\u{FFFD}r\nuser = a\u{FFFD}\n");
+        assert_eq!(
+            file.complaints.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["f:2: user: has bytes that are not UTF-8"]
         );
     }
 

@@ -46,6 +46,20 @@ pub(super) enum Becomes {
     },
 }
 
+impl Becomes {
+    /// The setting of ours that it becomes, alone or with others.
+    pub(super) fn setting(self) -> Option<&'static str> {
+        match self {
+            Self::Text(ours) | Self::Truth(ours) | Self::Number(ours) | Self::Millis(ours) => Some(ours),
+            Self::Verbosity => Some("log.level"),
+            Self::Port | Self::Listen => Some("tracker.listen"),
+            Self::QueryJobs | Self::ListenerJobs => Some("tracker.query_workers"),
+            Self::Plugins => Some("extensions.enabled"),
+            Self::ConfigFile | Self::SkipConfig | Self::Nothing { .. } => None,
+        }
+    }
+}
+
 /// A key of a file, an option, or both.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct OldKey {
@@ -189,15 +203,10 @@ pub fn usage(program: Program) -> String {
 
 fn meaning(key: &OldKey, program: Program) -> String {
     match key.becomes {
-        Text(ours) | Truth(ours) | Number(ours) => ours.to_owned(),
         Millis(ours) => format!("{ours}, in seconds"),
-        Verbosity => "log.level".to_owned(),
         Port => "port for --listen addresses without one".to_owned(),
-        Listen => "tracker.listen".to_owned(),
-        QueryJobs | ListenerJobs => "tracker.query_workers".to_owned(),
-        Plugins => "extensions.enabled".to_owned(),
         ConfigFile => format!("settings file, old or new [default: {}]", program.usual_file()),
         SkipConfig => "read no settings file".to_owned(),
-        Becomes::Nothing { .. } => "without effect".to_owned(),
+        becomes => becomes.setting().unwrap_or("without effect").to_owned(),
     }
 }
