@@ -8,7 +8,7 @@ use super::keys::{self, KnownKeys, is_secret};
 use super::old::{self, OldCommandLine, Program};
 use super::origin::{Complaint, Origin, SettingsError};
 use super::{DEFAULT_TOML, Settings};
-use config::{Config, ConfigError, Map, Source, Value};
+use config::{Config, ConfigError, Map, Source, Value, ValueKind};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -238,13 +238,38 @@ impl Gathered {
     fn complain_of_values(&mut self, error: &ConfigError) {
         let found = self.complaints.len();
         for entry in &self.entries {
-            if let Err(error) = made(std::slice::from_ref(entry)) {
-                let why = if is_secret(&entry.key) { "cannot be used".to_owned() } else { words_for(&error) };
+            if made(std::slice::from_ref(entry)).is_err() {
+                let why = self.why_not(entry);
                 self.complaints.push(Complaint::new(entry.origin.clone(), entry.key.as_str(), why));
             }
         }
         if self.complaints.len() == found {
             self.complaints.push(Complaint::new(Origin::BuiltIn, "", error.to_string()));
+        }
+    }
+
+    /// Words for a value that is of the right kind and yet cannot be used: outside a range, or no word of a list.
+    fn why_not(&self, entry: &Entry) -> String {
+        let mut tree = serde_json::Value::Object(serde_json::Map::new());
+        for (key, value) in self.keys.iter().chain([(&entry.key, &entry.value)]) {
+            // `a.b` is `/a/b`, the sections coming into being on the way.
+            let mut place = &mut tree;
+            for part in key.split('.') {
+                place = &mut place[part];
+            }
+            *place = keys::json(value);
+        }
+        // `config` says less than serde's own error.
+        let error = serde_json::from_value::<Settings>(tree).err().map(|error| error.to_string()).unwrap_or_default();
+        match (
+            &entry.value.kind,
+            error.strip_prefix("unknown variant ").and_then(|rest| rest.split_once(", expected ")),
+        ) {
+            _ if is_secret(&entry.key) => "cannot be used".to_owned(),
+            (ValueKind::I64(..0), _) if error.contains("expected u") => "must not be negative".to_owned(),
+            (ValueKind::I64(number), _) => format!("is too {}", if *number < 0 { "small" } else { "large" }),
+            (_, Some((said, words))) => format!("must be {words}, not {said}"),
+            _ => format!("cannot be used: {error}"),
         }
     }
 
@@ -296,18 +321,9 @@ impl Source for Layer {
     }
 }
 
-/// The reason without place and key, which are said besides.
-fn words_for(error: &ConfigError) -> String {
-    match error {
-        ConfigError::Type { unexpected, expected, .. } => format!("must be {expected}, not {unexpected}"),
-        ConfigError::At { error, .. } => words_for(error),
-        other => other.to_string(),
-    }
-}
-
 fn without_secrets(key: &str, value: &Value) -> Value {
     let text = match &value.kind {
-        config::ValueKind::String(text) => text.as_str(),
+        ValueKind::String(text) => text.as_str(),
         _ => return value.clone(),
     };
     match key {
@@ -357,6 +373,37 @@ mod tests {
             ("DBI:mysql:passengers:host=h", "DBI:mysql:passengers:host=h"),
         ] {
             assert_eq!(shown_address(url), shown);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_password_is_shown(password in "[X-Z@/:?#%]{1,12}") {
+            for url in [format!("mysql://u:{password}@h/d"), format!("postgres://u:{password}@h/d?sslmode=require")] {
+                let shown = shown_address(&url);
+                proptest::prop_assert!(!shown.contains(['X', 'Y', 'Z']), "{shown}");
+            }
+        }
+
+        #[test]
+        fn any_file_is_read_or_refused(
+            words in proptest::collection::vec("[\\[\\]{}:=#\"' \t\n.-]|tracker|listen|db_dsn|daemonize|docroot|[a-z\u{e4}]{1,3}|[0-9]", 0..40)
+        ) {
+            let text = words.concat();
+            for form in [Form::of(Path::new("f"), &text), Form::Toml, Form::Yaml] {
+                let mut gathered = Gathered { keys: KnownKeys::built_in(), ..Gathered::default() };
+                match form {
+                    Form::Old(program) => {
+                        let read = old::read(program, Path::new("f"), &text);
+                        gathered.take_old_entries(program, read.entries, true, &Sources::default());
+                    }
+                    form => gathered.take_file(form, Path::new("f"), &text),
+                }
+                let last_line = text.lines().count().max(1) + 1;
+                for complaint in gathered.complaints {
+                    proptest::prop_assert!(complaint.origin.line().is_none_or(|line| line <= last_line), "{complaint}");
+                }
+            }
         }
     }
 }
