@@ -216,6 +216,9 @@ fn quirks_of_the_reference_are_kept() {
     // Presence decides, also of an empty value.
     let password = changes(Some(Program::Mogilefsd), "db_pass = x\n", "--dbpass=", &[]);
     assert_eq!(password, ["database.url=\"DBI:mysql:mogilefs\" (default of 2.73)"]);
+    // A relative path of a daemon's.
+    let pidfile = changes(None, "daemonize = 1\npidfile = m.pid\ndb_dsn = DBI:SQLite:/m\n", "", &[]);
+    assert_eq!(pidfile[2], "service.pidfile=\"/m.pid\" (file:2)");
     // mogstored reads its file last.
     let docroot = changes(Some(Program::Mogstored), "docroot = /a\n", "--docroot=/b --httplisten=c:1", &[]);
     assert_eq!(docroot, ["node.docroot=\"/a\" (file:1)", "node.http_listen=\"c:1\" (command line, --httplisten)"]);

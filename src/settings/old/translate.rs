@@ -3,6 +3,7 @@
 use super::table::{Becomes, OldKey};
 use super::{OldEntry, Program};
 use crate::settings::origin::{Complaint, Origin};
+use std::path::Path;
 
 /// All that was said, in a file and to a program.
 pub(in crate::settings) struct Said<'a> {
@@ -48,6 +49,11 @@ pub(in crate::settings) fn translate(said: &Said<'_>) -> Translated {
     }
     translation.take_variables();
     let mut result = translation.result;
+    let is_daemon = result.settings.iter().any(|setting| setting.key == "service.daemonize" && setting.value == "true");
+    for setting in result.settings.iter_mut().filter(|setting| is_daemon && setting.key == "service.pidfile") {
+        // Programs of 2.73 write it after they went to the root directory.
+        setting.value = Path::new("/").join(&setting.value).display().to_string();
+    }
     let has_database = result.settings.iter().any(|setting| setting.key == "database.url");
     if said.with_defaults && said.program == Program::Mogilefsd && !has_database {
         let (key, value) = ("database.url", DEFAULT_DSN.to_owned());
