@@ -4,6 +4,7 @@
 
 mod bench;
 mod check;
+mod config;
 mod db;
 mod db_copy;
 mod deleted;
@@ -12,6 +13,7 @@ mod files;
 mod fsck;
 mod jobs;
 mod mogdbsetup;
+mod old_names;
 mod output;
 mod rebalance;
 mod roles;
@@ -20,11 +22,13 @@ mod topology;
 mod watch;
 
 use crate::jobs::query::manual;
+use crate::settings::old::Program;
 use clap::{Args, Parser, Subcommand};
 use output::{Failure, Output};
 use serde_json::json;
 use session::Session;
 use std::mem::ManuallyDrop;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -32,7 +36,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done (also when the reader of standard output went away)
   1  the tracker refused; standard error has `error: CODE: text`; or `db check` or `db copy` found what matters
-  2  the command line is wrong, or the database is of another schema version, which this program cannot change
+  2  the command line or a setting is wrong, or the database is of another schema version, which this program cannot change
   3  no tracker could be reached, or it broke off or answered nonsense
   4  storage nodes failed: no copy could be stored or read whole
   5  reading or writing on this machine failed, or a service could not start
@@ -91,6 +95,9 @@ enum Command {
     Jobs(jobs::JobsArgs),
     #[command(flatten)]
     Roles(roles::RoleCommand),
+    /// Settings: what they are and where from, whether a file is right, old files in today's form
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// The tracker's database: set it up, bring it up to date, check it, copy it
     #[command(subcommand)]
     Db(db::DbCommand),
@@ -108,8 +115,11 @@ enum Command {
 
 /// Reads the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
-    if mogdbsetup::is_called_so() {
-        return mogdbsetup::main();
+    match name_called().as_deref() {
+        Some("mogdbsetup") => return mogdbsetup::main(),
+        Some("mogilefsd") => return old_names::main(Program::Mogilefsd),
+        Some("mogstored") => return old_names::main(Program::Mogstored),
+        _ => {}
     }
     let cli = Cli::parse();
     let output = Output::new(cli.global.json);
@@ -117,6 +127,12 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => output.report(&failure),
     }
+}
+
+/// The name that this program was called by: a link may have one of 2.73's.
+fn name_called() -> Option<String> {
+    let called = PathBuf::from(std::env::args_os().next()?);
+    Some(called.file_name()?.to_string_lossy().into_owned())
 }
 
 fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
@@ -128,6 +144,7 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Rebalance(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
         Command::Jobs(args) => block_on(async { args.run(&mut Session::open(global, output).await?).await }),
         Command::Roles(command) => command.run(),
+        Command::Config(command) => command.run(output),
         Command::Db(command) => command.run(output),
         Command::Check => block_on(async { check::check(&mut Session::open(global, output).await?).await }),
         Command::Bench(args) => bench::run(&args, global, output),

@@ -77,12 +77,6 @@ pub struct ServerArgs {
     plugins: Option<String>,
 }
 
-/// Was this program called by the name of the reference's?
-pub fn is_called_so() -> bool {
-    let called = std::env::args_os().next().map(std::path::PathBuf::from);
-    called.as_deref().and_then(std::path::Path::file_name).is_some_and(|name| name == "mogdbsetup")
-}
-
 /// The whole program.
 pub fn main() -> ExitCode {
     let output = Output::new(false);

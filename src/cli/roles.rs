@@ -3,7 +3,8 @@
 use super::output::Failure;
 use crate::demo::{self, DemoOptions};
 use crate::logging;
-use crate::settings::Settings;
+use crate::settings::old::OldCommandLine;
+use crate::settings::{self, Loaded, Override, Settings, Sources};
 use crate::{node, tracker};
 use clap::{Args, Subcommand};
 use slog::Logger;
@@ -41,9 +42,34 @@ pub struct SettingsArgs {
     /// One setting, as in --set tracker.query_workers=8; wins over file and environment
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    /// Of a program called by an old name.
+    #[arg(skip)]
+    old: Option<OldCommandLine>,
 }
 
 impl SettingsArgs {
+    /// What a program of 2.73 was called with, and the file that it reads.
+    pub fn of_old_program(line: OldCommandLine, config: Option<PathBuf>) -> Self {
+        Self { config, overrides: Vec::new(), old: Some(line) }
+    }
+
+    /// Reads all places where settings are said. Further ones (key, value) are options of the command line.
+    ///
+    /// # Errors
+    /// All that is wrong with them.
+    pub fn load<const N: usize>(&self, further: [(&str, Option<String>); N]) -> Result<Loaded, Failure> {
+        let mut overrides = Vec::new();
+        for text in &self.overrides {
+            let pair = text.split_once('=');
+            let (key, value) = pair.ok_or_else(|| Failure::Usage(format!("--set needs KEY=VALUE, not {text:?}")))?;
+            overrides.push(Override::new(key, value, "--set"));
+        }
+        let further = further.into_iter().filter_map(|(key, value)| Some((key, value?)));
+        overrides.extend(further.map(|(key, value)| Override::new(key, value, option_of(key))));
+        let sources = Sources { old: self.old.clone(), ..Sources::of_process(self.config.clone(), overrides) };
+        settings::load(&sources).map_err(|error| Failure::Usage(error.to_string()))
+    }
+
     /// The same with further settings, which win.
     pub fn with(&self, further: impl IntoIterator<Item = String>) -> Self {
         let mut args = self.clone();
@@ -53,7 +79,7 @@ impl SettingsArgs {
 }
 
 /// Start a tracker: the service that clients talk to
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct TrackerArgs {
     #[command(flatten)]
     settings: SettingsArgs,
@@ -66,7 +92,7 @@ pub struct TrackerArgs {
 }
 
 /// Start a storage node: the HTTP server that keeps the files
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct NodeArgs {
     #[command(flatten)]
     settings: SettingsArgs,
@@ -79,6 +105,18 @@ pub struct NodeArgs {
     /// Directory above the device directories dev1, dev2, ... [default: /var/mogdata]
     #[arg(long, value_name = "DIR")]
     docroot: Option<PathBuf>,
+}
+
+impl From<SettingsArgs> for TrackerArgs {
+    fn from(settings: SettingsArgs) -> Self {
+        Self { settings, ..Self::default() }
+    }
+}
+
+impl From<SettingsArgs> for NodeArgs {
+    fn from(settings: SettingsArgs) -> Self {
+        Self { settings, ..Self::default() }
+    }
 }
 
 /// Start a whole cluster in one process on loopback, ready for use
@@ -132,8 +170,7 @@ async fn run_node(args: NodeArgs) -> Result<(), Failure> {
 
 /// Runs the demo cluster until a signal stops it.
 async fn run_demo(args: DemoArgs) -> Result<(), Failure> {
-    let no_settings = SettingsArgs { config: None, overrides: Vec::new() };
-    let (_, log) = prepare(&no_settings, [("log.level", Some(args.log_level))])?;
+    let (_, log) = prepare(&SettingsArgs::default(), [("log.level", Some(args.log_level))])?;
     let _library_logs = logging::adopt_library_logs(&log);
     let mut signals = Signals::install()?;
     let options = DemoOptions { data_dir: args.data_dir, listen: args.listen, node_port: args.node_port };
@@ -148,22 +185,25 @@ async fn run_demo(args: DemoArgs) -> Result<(), Failure> {
     in_order_or_at_once(running.stop(), &mut signals, &log).await
 }
 
-/// Settings and logger.
+/// Settings and logger, which is told what has no effect.
 pub(super) fn prepare<const N: usize>(
     args: &SettingsArgs,
     extra: [(&str, Option<String>); N],
 ) -> Result<(Settings, Logger), Failure> {
-    let mut overrides = Vec::new();
-    for text in &args.overrides {
-        let pair = text.split_once('=');
-        let (key, value) = pair.ok_or_else(|| Failure::Usage(format!("--set needs KEY=VALUE, not {text:?}")))?;
-        overrides.push((key.to_owned(), value.to_owned()));
+    let loaded = args.load(extra)?;
+    let log = logging::root(&loaded.settings.log).map_err(Failure::Usage)?;
+    for warning in &loaded.warnings {
+        slog::warn!(log, "{warning}");
     }
-    overrides.extend(extra.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
-    let settings =
-        Settings::load(args.config.as_deref(), &overrides).map_err(|error| Failure::Usage(error.to_string()))?;
-    let log = logging::root(&settings.log).map_err(Failure::Usage)?;
-    Ok((settings, log))
+    Ok((loaded.settings, log))
+}
+
+/// The option that sets this key.
+fn option_of(key: &str) -> String {
+    match key {
+        "database.url" => "--db".to_owned(),
+        key => format!("--{}", key.rsplit_once('.').map_or(key, |(_, name)| name).replace('_', "-")),
+    }
 }
 
 fn local(error: impl std::error::Error) -> Failure {

@@ -151,6 +151,14 @@ impl StoreShared {
 }
 
 impl Store {
+    /// Is the address of the database one that this program can use? Nothing is opened but the password file.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check_address(settings: &DatabaseSettings) -> StoreResult<()> {
+        connection::location(settings).map(|_| ())
+    }
+
     /// Connects, checks the schema version, moves the counter of fids above all that are in use, and starts the writer
     /// of SQLite. Blocks as long as `connect_timeout_ms` allows.
     ///

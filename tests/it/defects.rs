@@ -10,7 +10,7 @@
 //! | P7: stale views after administrative commands | `actors.rs` and every administrative step of `conformance.rs` |
 //! | P10, P11: stale and injected memcached keys | `memcached.rs` |
 //! | P17: utilization with decimals | unit test in `cluster::placement` |
-//! | S1–S4, S12: the old configuration file and its options | not read by this version |
+//! | S1–S4, S12: the old configuration file and its options | `tests/settings.rs`, unit tests in `settings::old` |
 //! | S5: two time limits with odd reach | one setting, `storage.node_timeout_ms`, for both |
 //! | S11: claims without workers | `replication.rs` |
 //! | S13: a stop in the middle of requests | `recovery.rs` |
@@ -263,7 +263,7 @@ fn s9_no_pidfile_after_a_failed_start() {
     let database = Database::create(Kind::Sqlite);
     let directory = tempfile::tempdir().expect("a directory");
     let pidfile = directory.path().join("tracker.pid");
-    let setting = format!("tracker.pidfile={}", pidfile.display());
+    let setting = format!("service.pidfile={}", pidfile.display());
     let listen = taken.local_addr().expect("bound").to_string();
     let (code, said) = fails_to_start(&["--db", &database.url, "--listen", &listen, "--set", &setting]);
     assert_ne!(code, Some(0), "S9");

@@ -1,27 +1,33 @@
 //! This program's own configuration: `settings/default.toml` < a file < environment `MOGILEFS__…` < command line.
 //!
-//! What all trackers of a cluster share is not here but in the table `server_settings`. Unknown keys and bad values are
-//! errors that name the key. The meaning of each key stands in `settings/default.toml`, which is built in.
+//! What all trackers of a cluster share is not here but in the table `server_settings`. The meaning of each key stands in
+//! `settings/default.toml`, which is built in. Every value is known with its origin; unknown keys and bad values are errors
+//! that name place and key, all at once. Files and command lines of 2.73 are taken too ([`old`]).
+
+mod file;
+mod keys;
+mod load;
+pub mod old;
+mod origin;
+mod toml_file;
+mod yaml_file;
+
+pub use file::{Form, read};
+pub use load::{Loaded, Override, ShownSetting, Sources, load};
+pub use origin::{Complaint, Origin, SettingsError};
 
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 use std::time::Duration;
 
 /// The defaults, as text; also the reference of all keys.
-pub const DEFAULT_TOML: &str = include_str!("../settings/default.toml");
-
-/// A configuration that cannot be used; the text names the file and the key.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct SettingsError(String);
-
-/// What the environment says there is taken as it is: a password `007` is no number.
-const TEXTS_OF_ENVIRONMENT: [(&str, &str); 2] =
-    [("MOGILEFS__DATABASE__USER", "database.user"), ("MOGILEFS__DATABASE__PASSWORD", "database.password")];
+pub const DEFAULT_TOML: &str = include_str!("../../settings/default.toml");
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
+    pub service: ServiceSettings,
     pub tracker: TrackerSettings,
     pub database: DatabaseSettings,
     pub limits: LimitSettings,
@@ -36,9 +42,16 @@ pub struct Settings {
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+pub struct ServiceSettings {
+    pub daemonize: bool,
+    pub pidfile: PathBuf,
+    pub user: String,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct TrackerSettings {
     pub listen: Vec<String>,
-    pub pidfile: PathBuf,
     pub query_workers: usize,
     pub replicate_workers: usize,
     pub delete_workers: usize,
@@ -243,42 +256,14 @@ pub enum LogFormat {
 
 impl Settings {
     /// Loads the defaults, then the file if one is named, then the environment, then the overrides (`key`, `value`).
+    /// What [`load`] warns of is not told.
     ///
     /// # Errors
     /// A file that cannot be read or parsed, an unknown key, a value of the wrong type or out of range.
     pub fn load(file: Option<&Path>, overrides: &[(String, String)]) -> Result<Self, SettingsError> {
-        let mut builder =
-            config::Config::builder().add_source(config::File::from_str(DEFAULT_TOML, config::FileFormat::Toml));
-        if let Some(file) = file {
-            builder = builder.add_source(config::File::from(file));
-        }
-        builder = builder.add_source(
-            config::Environment::with_prefix("MOGILEFS")
-                .prefix_separator("__")
-                .separator("__")
-                .list_separator(",")
-                .with_list_parse_key("tracker.listen")
-                .with_list_parse_key("extensions.enabled")
-                .try_parsing(true),
-        );
-        for (variable, key) in TEXTS_OF_ENVIRONMENT {
-            if let Ok(text) = std::env::var(variable) {
-                builder = builder.set_override(key, text).map_err(|error| SettingsError(error.to_string()))?;
-            }
-        }
-        for (key, value) in overrides {
-            builder = match key.as_str() {
-                "tracker.listen" | "extensions.enabled" => builder.set_override(key, list(value)),
-                _ => builder.set_override(key, value.as_str()),
-            }
-            .map_err(|error| SettingsError(format!("setting {key}: {error}")))?;
-        }
-        let settings: Settings = builder
-            .build()
-            .and_then(config::Config::try_deserialize)
-            .map_err(|error| SettingsError(error.to_string()))?;
-        settings.check()?;
-        Ok(settings)
+        let overrides = overrides.iter().map(|(key, value)| Override::new(key, value, "--set"));
+        let sources = Sources::of_process(file.map(Path::to_owned), overrides.collect());
+        load(&sources).map(|loaded| loaded.settings)
     }
 
     /// The built-in defaults.
@@ -287,18 +272,13 @@ impl Settings {
     /// Never in a tested build: the defaults are part of the program.
     #[expect(clippy::expect_used, reason = "the defaults are built in and tested")]
     pub fn defaults() -> Self {
-        Self::load_defaults().expect("settings/default.toml is valid")
-    }
-
-    fn load_defaults() -> Result<Self, config::ConfigError> {
-        config::Config::builder()
-            .add_source(config::File::from_str(DEFAULT_TOML, config::FileFormat::Toml))
-            .build()
-            .and_then(config::Config::try_deserialize)
+        load(&Sources::default()).expect("settings/default.toml is valid").settings
     }
 
     /// What types alone cannot say.
-    fn check(&self) -> Result<(), SettingsError> {
+    fn check(&self) -> Vec<(&'static str, String)> {
+        let mut wrong = Vec::new();
+        let mut refuse = |key, why: &str| wrong.push((key, why.to_owned()));
         let at_least_one = [
             ("limits.line_bytes_max", self.limits.line_bytes_max),
             ("limits.connections_max", self.limits.connections_max),
@@ -318,7 +298,7 @@ impl Settings {
         ];
         for (key, value) in at_least_one {
             if value == 0 {
-                return Err(SettingsError(format!("setting {key} must be at least 1")));
+                refuse(key, "must be at least 1");
             }
         }
         for (key, value) in [
@@ -332,28 +312,66 @@ impl Settings {
             ("node.usage_interval_ms", self.node.usage_interval_ms),
         ] {
             if value == 0 {
-                return Err(SettingsError(format!("setting {key} must be at least 1")));
+                refuse(key, "must be at least 1");
             }
         }
         let database = &self.database;
         if !database.password.reveal().is_empty() && !database.password_file.as_os_str().is_empty() {
-            return Err(SettingsError(
-                "only one of database.password and database.password_file may be set".to_owned(),
-            ));
+            refuse("database.password_file", "only one of database.password and database.password_file may be set");
         }
         if self.jobs.reaper_deferred_rows_max < 1 {
-            return Err(SettingsError("setting jobs.reaper_deferred_rows_max must be at least 1".to_owned()));
+            refuse("jobs.reaper_deferred_rows_max", "must be at least 1");
         }
         if !(1..=255).contains(&self.tracker.default_mindevcount) {
-            return Err(SettingsError("setting tracker.default_mindevcount must be between 1 and 255".to_owned()));
+            refuse("tracker.default_mindevcount", "must be between 1 and 255");
         }
-        Ok(())
+        if self.jobs.give_way_floor_percent > 100 {
+            refuse("jobs.give_way_floor_percent", "must not be more than 100");
+        }
+        if self.storage.min_free_space_mb < 0 {
+            refuse("storage.min_free_space_mb", "must not be negative");
+        }
+        if slog::Level::from_str(&self.log.level).is_err() {
+            refuse("log.level", "must be critical, error, warning, info, debug or trace");
+        }
+        let service = &self.service;
+        let has_relative_pidfile = !service.pidfile.as_os_str().is_empty() && service.pidfile.is_relative();
+        if service.daemonize && has_relative_pidfile {
+            refuse("service.pidfile", "must be an absolute path, as service.daemonize is on");
+        }
+        for (at, address) in self.tracker.listen.iter().enumerate() {
+            if let Some(why) = wrong_address(address) {
+                refuse("tracker.listen", &why);
+            } else if !address.ends_with(":0") && self.tracker.listen[..at].contains(address) {
+                refuse("tracker.listen", &format!("{address:?} stands there twice"));
+            }
+        }
+        for (key, address) in
+            [("node.http_listen", &self.node.http_listen), ("node.side_channel_listen", &self.node.side_channel_listen)]
+        {
+            if let Some(why) = wrong_address(address) {
+                refuse(key, &why);
+            }
+        }
+        if self.node.http_listen == self.node.side_channel_listen && !self.node.http_listen.ends_with(":0") {
+            refuse("node.side_channel_listen", "must be another address than node.http_listen");
+        }
+        wrong
     }
 }
 
-/// `a,b`; nothing is an empty list.
-fn list(value: &str) -> Vec<String> {
-    value.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+/// Why this is no `HOST:PORT`.
+fn wrong_address(address: &str) -> Option<String> {
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    let is_v6 = host.starts_with('[') && host.ends_with(']');
+    match port.parse::<u16>() {
+        Err(_) => Some(format!("must be ADDRESS:PORT, not {address:?}")),
+        Ok(_) if host.is_empty() => Some(format!("needs an address before the port, as in \"0.0.0.0:{port}\"")),
+        Ok(_) if host.contains(':') && !is_v6 => {
+            Some(format!("needs brackets around an IPv6 address, as in \"[{host}]:{port}\""))
+        }
+        Ok(_) => None,
+    }
 }
 
 impl StorageSettings {
@@ -378,7 +396,7 @@ mod tests {
     fn defaults_are_valid() {
         let settings = Settings::defaults();
         assert_eq!(settings.tracker.listen, ["0.0.0.0:7001"]);
-        assert!(settings.check().is_ok());
+        assert_eq!(settings.check(), []);
     }
 
     #[test]
@@ -399,10 +417,80 @@ mod tests {
         assert!(error.contains("password_file") && !error.contains("sesame"), "{error}");
     }
 
+    fn complaints(sources: &Sources) -> Vec<String> {
+        let error = load(sources).expect_err("something is wrong");
+        error.complaints.iter().map(ToString::to_string).collect()
+    }
+
     #[test]
     fn mistakes_are_named() {
-        assert!(with("tracker.nonsense", "1").expect_err("unknown key").contains("nonsense"));
-        assert!(with("tracker.query_workers", "many").expect_err("not a number").contains("query_workers"));
-        assert!(with("jobs.poll_interval_ms", "0").expect_err("out of range").contains("jobs.poll_interval_ms"));
+        let cases = [
+            ("tracker.query_worker", "1", "unknown key; did you mean tracker.query_workers?"),
+            ("tracker.query_workers", "many", "must be a whole number, not \"many\""),
+            ("jobs.poll_interval_ms", "0", "must be at least 1"),
+            ("log.format", "loud", "must be `terminal` or `json`, not `loud`"),
+            ("tracker.query_workers", "-1", "must not be negative"),
+            ("storage.side_channel_port", "70000", "is too large"),
+            ("jobs.worker_nice", "-9999999999", "is too small"),
+            ("tracker.listen", "7001", "must be ADDRESS:PORT, not \"7001\""),
+            ("tracker.listen", "::1:7001", "needs brackets around an IPv6 address, as in \"[::1]:7001\""),
+            ("tracker.listen", "a:1,a:1", "\"a:1\" stands there twice"),
+            ("node.side_channel_listen", "0.0.0.0:7500", "must be another address than node.http_listen"),
+            ("log.level", "loud", "must be critical, error, warning, info, debug or trace"),
+        ];
+        for (key, value, why) in cases {
+            assert_eq!(with(key, value).expect_err(key), format!("command line, --set: {key}: {why}"));
+        }
+    }
+
+    #[test]
+    fn all_mistakes_of_all_places_are_told_with_their_lines() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("m.toml");
+        let text = "[tracker]\nquery_worker = 3\nfsck_workers = \"few\"\n\n[storage]\nside_channel_port = 99999\n";
+        std::fs::write(&file, text).expect("written");
+        let environment = vec![("MOGILEFS__JOBS__WORKER_NICENESS".to_owned(), "1".to_owned())];
+        let overrides = vec![Override::new("log.level", "trace", "--set"), Override::new("traker", "1", "--set")];
+        let sources = Sources { file: Some(file.clone()), environment, overrides, ..Sources::default() };
+        let file = file.display();
+        let found = complaints(&sources);
+        assert_eq!(
+            [&found[..2], &found[3..]].concat(),
+            [
+                format!("{file}:2: tracker.query_worker: unknown key; did you mean tracker.query_workers?"),
+                format!("{file}:3: tracker.fsck_workers: must be a whole number, not \"few\""),
+                "environment variable MOGILEFS__JOBS__WORKER_NICENESS: jobs.worker_niceness: unknown key; \
+                 did you mean jobs.worker_nice?"
+                    .to_owned(),
+                "command line, --set: traker: unknown key; did you mean tracker?".to_owned(),
+            ]
+        );
+        assert!(found[2].starts_with(&format!("{file}:6: storage.side_channel_port: ")), "{found:?}");
+        assert_eq!(found.len(), 5);
+    }
+
+    #[test]
+    fn every_value_has_its_origin() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("m.yaml");
+        std::fs::write(&file, "tracker:\n  query_workers: 3\n  fsck_workers: 4\ndatabase:\n  password: hush\n")
+            .expect("written");
+        let environment = vec![("MOGILEFS__TRACKER__FSCK_WORKERS".to_owned(), "5".to_owned())];
+        let overrides = vec![Override::new("tracker.listen", "a:1", "--listen")];
+        let sources = Sources { file: Some(file.clone()), environment, overrides, ..Sources::default() };
+        let loaded = load(&sources).expect("valid");
+        assert_eq!((loaded.settings.tracker.query_workers, loaded.settings.tracker.fsck_workers), (3, 5));
+        let changed = loaded.shown().iter().filter(|setting| setting.is_changed);
+        let changed: Vec<_> = changed.map(|it| (it.key.as_str(), it.text.as_str(), it.origin.to_string())).collect();
+        assert_eq!(
+            changed,
+            [
+                ("database.password", "\"(hidden)\"", format!("{}:5", file.display())),
+                ("tracker.fsck_workers", "5", "environment variable MOGILEFS__TRACKER__FSCK_WORKERS".to_owned()),
+                ("tracker.listen", "[\"a:1\"]", "command line, --listen".to_owned()),
+                ("tracker.query_workers", "3", format!("{}:2", file.display())),
+            ]
+        );
+        assert!(!format!("{loaded:?}").contains("hush"));
     }
 }
