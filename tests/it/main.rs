@@ -20,6 +20,7 @@ mod fsck;
 #[cfg(feature = "mysql")]
 mod galera;
 mod island;
+mod joint_look_ups;
 mod maintenance;
 mod memcached;
 mod monitor;
