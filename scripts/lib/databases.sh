@@ -189,21 +189,24 @@ ask_mariadb() (
         --user=mogtest --execute='SELECT 1'
 )
 
-# Starts a prepared MariaDB under $1. Sets server_pid and server_url. Durability is off: the data is thrown away.
+# Starts a prepared MariaDB under $1. Sets server_pid and server_url. Durability is off: the data is thrown away. With
+# server_is_durable=1 what was acknowledged survives that the server is killed. server_port and server_password may be set.
 start_mariadb() {
-    local directory=$1/mariadb port password
-    password=$(random_password)
+    local directory=$1/mariadb port password flush=0
+    password=${server_password:-$(random_password)}
+    # To the system at each commit; the machine itself is not going to fail.
+    if [[ -n ${server_is_durable:-} ]]; then flush=2; fi
     mariadb_init_sql "$password" >"$directory/init.sql"
     chmod 644 "$directory/init.sql"
     set_as_user "$(mariadb_user)" TERM
     for _ in {1..5}; do
-        port=$(free_port) || return 1
+        port=${server_port:-$(free_port)} || return 1
         # The socket's name is relative to the data directory: an absolute one may be longer than a socket's name can be.
         start_in_group "${as_user[@]}" "$(find_mariadb_server)" --no-defaults --datadir="$directory/data" \
             --init-file="$directory/init.sql" --bind-address=127.0.0.1 --port="$port" --socket=mysql.sock \
             --pid-file="$directory/mariadb.pid" --skip-name-resolve --skip-log-bin --max-connections=300 \
             --character-set-server=utf8mb4 --collation-server=utf8mb4_general_ci \
-            --performance-schema=OFF --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=OFF \
+            --performance-schema=OFF --innodb-flush-log-at-trx-commit="$flush" --innodb-doublewrite=OFF \
             --innodb-buffer-pool-size=64M --innodb-fast-shutdown=2 \
             >"$directory/server.log" 2>&1 </dev/null
         server_pid=$background_pid
@@ -239,15 +242,16 @@ postgres_is_ready() {
     [[ $(sed -n 8p "$1/postmaster.pid" 2>/dev/null) == ready* ]]
 }
 
-# Starts a prepared PostgreSQL under $1. Sets server_pid and server_url. Durability is off: the data is thrown away.
+# Starts a prepared PostgreSQL under $1, as start_mariadb does.
 start_postgres() {
-    local directory=$1/postgres port
+    local directory=$1/postgres port synchronous=off
+    if [[ -n ${server_is_durable:-} ]]; then synchronous=on; fi
     set_as_user "$(postgres_user)" INT
     for _ in {1..5}; do
-        port=$(free_port) || return 1
+        port=${server_port:-$(free_port)} || return 1
         start_in_group "${as_user[@]}" "$(find_postgres_bin)/postgres" -D "$directory/data" -c "port=$port" \
             -c listen_addresses=127.0.0.1 -c unix_socket_directories="${postgres_socket_directory:-}" -c max_connections=200 \
-            -c fsync=off -c synchronous_commit=off -c full_page_writes=off \
+            -c fsync=off -c synchronous_commit="$synchronous" -c full_page_writes=off \
             >"$directory/server.log" 2>&1 </dev/null
         server_pid=$background_pid
         if wait_until_ready "$server_pid" postgres_is_ready "$directory/data"; then

@@ -44,7 +44,7 @@ pub fn on_each_database(test: impl Fn(&Database)) {
 pub struct Database {
     pub kind: Kind,
     pub url: String,
-    #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), expect(dead_code))]
+    server: Option<String>,
     name: String,
     _directory: TempDir,
 }
@@ -57,20 +57,33 @@ struct Number {
 
 impl Database {
     pub fn create(kind: Kind) -> Self {
+        let server = match kind {
+            Kind::Sqlite => None,
+            #[cfg(feature = "mysql")]
+            Kind::Mysql => Some("MOGILEFS_TEST_MYSQL_URL"),
+            #[cfg(feature = "postgres")]
+            Kind::Postgres => Some("MOGILEFS_TEST_POSTGRES_URL"),
+        };
+        Self::create_at(kind, server.map(|variable| std::env::var(variable).expect("the variable is set")))
+    }
+
+    /// On the server of this URL, whose account may create databases; `None` for SQLite.
+    pub fn create_at(kind: Kind, server: Option<String>) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name = format!("mogtest_it_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let directory = tempfile::tempdir().expect("a directory");
-        let url = match kind {
-            Kind::Sqlite => format!("sqlite:{}", directory.path().join("tracker.db").display()),
-            #[cfg(feature = "mysql")]
-            Kind::Mysql => server_database("MOGILEFS_TEST_MYSQL_URL", &name),
-            #[cfg(feature = "postgres")]
-            Kind::Postgres => server_database("MOGILEFS_TEST_POSTGRES_URL", &name),
+        let url = match &server {
+            None => format!("sqlite:{}", directory.path().join("tracker.db").display()),
+            Some(server) => {
+                on_server(server, &format!("CREATE DATABASE {name}"));
+                let (base, _) = server.rsplit_once('/').expect("a URL with a database");
+                format!("{base}/{name}")
+            }
         };
         let mut settings = mogilefs::settings::Settings::defaults().database;
         settings.url.clone_from(&url);
         mogilefs::store::Store::setup(&settings).expect("setup");
-        Self { kind, url, name, _directory: directory }
+        Self { kind, url, server, name, _directory: directory }
     }
 
     /// The number that a `SELECT … AS n` gives.
@@ -121,16 +134,7 @@ impl Database {
     }
 }
 
-/// Makes a database on the server that the variable names; gives its URL.
-#[cfg(any(feature = "mysql", feature = "postgres"))]
-fn server_database(variable: &str, name: &str) -> String {
-    let server = std::env::var(variable).expect("the variable is set");
-    on_server(&server, &format!("CREATE DATABASE {name}"));
-    let (base, _) = server.rsplit_once('/').expect("a URL with a database");
-    format!("{base}/{name}")
-}
-
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+/// Says this to a server; the features that the tests are built with decide which there are.
 fn on_server(server: &str, sql: &str) {
     #[cfg(feature = "mysql")]
     if server.starts_with("mysql:") {
@@ -140,22 +144,14 @@ fn on_server(server: &str, sql: &str) {
     if server.starts_with("postgres") {
         diesel::PgConnection::establish(server).expect("connect").batch_execute(sql).expect(sql);
     }
+    #[cfg(not(any(feature = "mysql", feature = "postgres")))]
+    unreachable!("no server: {server} {sql}");
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
-        match self.kind {
-            Kind::Sqlite => {}
-            #[cfg(feature = "mysql")]
-            Kind::Mysql => on_server(
-                &std::env::var("MOGILEFS_TEST_MYSQL_URL").expect("set"),
-                &format!("DROP DATABASE {}", self.name),
-            ),
-            #[cfg(feature = "postgres")]
-            Kind::Postgres => on_server(
-                &std::env::var("MOGILEFS_TEST_POSTGRES_URL").expect("set"),
-                &format!("DROP DATABASE {} WITH (FORCE)", self.name),
-            ),
-        }
+        let Some(server) = &self.server else { return };
+        let force = if server.starts_with("postgres") { " WITH (FORCE)" } else { "" };
+        on_server(server, &format!("DROP DATABASE {}{force}", self.name));
     }
 }

@@ -7,6 +7,8 @@ pub mod fake_node;
 #[cfg(feature = "mysql")]
 pub mod galera;
 pub mod memcached;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub mod mortal_server;
 pub mod nginx;
 pub mod process;
 pub mod session;
