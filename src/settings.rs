@@ -22,6 +22,7 @@ const TEXTS_OF_ENVIRONMENT: [(&str, &str); 2] =
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
+    pub service: ServiceSettings,
     pub tracker: TrackerSettings,
     pub database: DatabaseSettings,
     pub limits: LimitSettings,
@@ -36,9 +37,16 @@ pub struct Settings {
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+pub struct ServiceSettings {
+    pub daemonize: bool,
+    pub pidfile: PathBuf,
+    pub user: String,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct TrackerSettings {
     pub listen: Vec<String>,
-    pub pidfile: PathBuf,
     pub query_workers: usize,
     pub replicate_workers: usize,
     pub delete_workers: usize,

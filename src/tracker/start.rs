@@ -102,7 +102,7 @@ impl Drop for RunningTracker {
 }
 
 fn write_pidfile(settings: &Settings) -> Result<Option<PathBuf>, StartError> {
-    let path = &settings.tracker.pidfile;
+    let path = &settings.service.pidfile;
     if path.as_os_str().is_empty() {
         return Ok(None);
     }

@@ -263,7 +263,7 @@ fn s9_no_pidfile_after_a_failed_start() {
     let database = Database::create(Kind::Sqlite);
     let directory = tempfile::tempdir().expect("a directory");
     let pidfile = directory.path().join("tracker.pid");
-    let setting = format!("tracker.pidfile={}", pidfile.display());
+    let setting = format!("service.pidfile={}", pidfile.display());
     let listen = taken.local_addr().expect("bound").to_string();
     let (code, said) = fails_to_start(&["--db", &database.url, "--listen", &listen, "--set", &setting]);
     assert_ne!(code, Some(0), "S9");
