@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers, lowest first. A new module gets its place here and in `src/lib.rs`.
 const LAYERS: &[&[&str]] = &[
-    &["ids", "job_kind", "clock", "settings", "logging", "metrics", "notices"],
+    &["ids", "job_kind", "clock", "settings", "logging", "metrics", "notices", "service"],
     &["cluster", "policy", "protocol"],
     &["store", "node_client", "client", "memcached"],
     &["jobs"],

@@ -11,6 +11,7 @@ mod explain;
 mod files;
 mod fsck;
 mod jobs;
+mod life;
 mod mogdbsetup;
 mod output;
 mod rebalance;

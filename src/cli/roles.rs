@@ -1,14 +1,14 @@
 //! The roles that serve: tracker, storage node, demo cluster.
 
+use super::life::{self, Role, Signals, in_order_or_at_once, local};
 use super::output::Failure;
 use crate::demo::{self, DemoOptions};
 use crate::logging;
+use crate::service;
 use crate::settings::Settings;
-use crate::{node, tracker};
 use clap::{Args, Subcommand};
 use slog::Logger;
 use std::path::PathBuf;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The roles of the program.
 #[derive(Debug, Subcommand)]
@@ -21,6 +21,7 @@ pub enum RoleCommand {
 impl RoleCommand {
     /// Runs the role until it ends. The log goes to standard error.
     pub fn run(self) -> Result<(), Failure> {
+        service::start_place();
         let role = async {
             match self {
                 RoleCommand::Demo(args) => run_demo(args).await,
@@ -101,15 +102,8 @@ pub struct DemoArgs {
 /// Runs a tracker until a signal or `!shutdown` stops it.
 async fn run_tracker(args: TrackerArgs) -> Result<(), Failure> {
     let extra = [("tracker.listen", args.listen), ("database.url", args.db)];
-    let (settings, log) = prepare(&args.settings, extra)?;
-    let _library_logs = logging::adopt_library_logs(&log);
-    let mut signals = Signals::install()?;
-    let running = tracker::start(settings, log.clone()).await.map_err(local)?;
-    tokio::select! {
-        () = signals.first(&log) => {}
-        () = running.wait_until_stopped() => {}
-    }
-    in_order_or_at_once(running.stop(), &mut signals, &log).await
+    let (settings, log) = prepare(&args.settings, extra.clone())?;
+    life::run(Role::Tracker, settings, log, move || read_settings(&args.settings, extra.clone())).await
 }
 
 /// Runs a storage node until a signal stops it.
@@ -120,14 +114,8 @@ async fn run_node(args: NodeArgs) -> Result<(), Failure> {
         ("node.side_channel_listen", args.side_channel_listen),
         ("node.docroot", docroot),
     ];
-    let (settings, log) = prepare(&args.settings, extra)?;
-    let _library_logs = logging::adopt_library_logs(&log);
-    let mut signals = Signals::install()?;
-    let running = node::start(&settings.node, log.clone()).await.map_err(local)?;
-    slog::info!(log, "storage node is ready"; "http" => %running.http_addr,
-        "side_channel" => %running.side_channel_addr, "docroot" => %settings.node.docroot.display());
-    signals.first(&log).await;
-    in_order_or_at_once(running.stop(), &mut signals, &log).await
+    let (settings, log) = prepare(&args.settings, extra.clone())?;
+    life::run(Role::Node, settings, log, move || read_settings(&args.settings, extra.clone())).await
 }
 
 /// Runs the demo cluster until a signal stops it.
@@ -142,7 +130,7 @@ async fn run_demo(args: DemoArgs) -> Result<(), Failure> {
         println!("{}", demo::greeting(&options, address));
     }
     tokio::select! {
-        () = signals.first(&log) => {}
+        () = signals.stop() => slog::info!(log, "signal received; stopping in order, a second one stops at once"),
         () = running.tracker.wait_until_stopped() => {}
     }
     in_order_or_at_once(running.stop(), &mut signals, &log).await
@@ -153,6 +141,13 @@ pub(super) fn prepare<const N: usize>(
     args: &SettingsArgs,
     extra: [(&str, Option<String>); N],
 ) -> Result<(Settings, Logger), Failure> {
+    let settings = read_settings(args, extra)?;
+    let log = logging::root(&settings.log).map_err(Failure::Usage)?;
+    Ok((settings, log))
+}
+
+/// Settings from all places, as they are now.
+fn read_settings<const N: usize>(args: &SettingsArgs, extra: [(&str, Option<String>); N]) -> Result<Settings, Failure> {
     let mut overrides = Vec::new();
     for text in &args.overrides {
         let pair = text.split_once('=');
@@ -160,54 +155,7 @@ pub(super) fn prepare<const N: usize>(
         overrides.push((key.to_owned(), value.to_owned()));
     }
     overrides.extend(extra.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
-    let settings =
-        Settings::load(args.config.as_deref(), &overrides).map_err(|error| Failure::Usage(error.to_string()))?;
-    let log = logging::root(&settings.log).map_err(Failure::Usage)?;
-    Ok((settings, log))
-}
-
-fn local(error: impl std::error::Error) -> Failure {
-    Failure::Local(error.to_string())
-}
-
-/// Waits for an ordered stop; a signal meanwhile ends it at once.
-async fn in_order_or_at_once(
-    stop: impl Future<Output = ()>,
-    signals: &mut Signals,
-    log: &Logger,
-) -> Result<(), Failure> {
-    tokio::select! {
-        () = stop => Ok(()),
-        () = signals.second(log) => Err(Failure::Local("stopped at once by a second signal".to_owned())),
-    }
-}
-
-/// SIGTERM and SIGINT: the first stops in order, the second at once.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn install() -> Result<Self, Failure> {
-        let install = |kind| signal(kind).map_err(|error| Failure::Local(format!("cannot wait for signals: {error}")));
-        Ok(Self { terminate: install(SignalKind::terminate())?, interrupt: install(SignalKind::interrupt())? })
-    }
-
-    async fn first(&mut self, log: &Logger) {
-        self.next().await;
-        slog::info!(log, "signal received; stopping in order, a second one stops at once");
-    }
-
-    async fn second(&mut self, log: &Logger) {
-        self.next().await;
-        slog::warn!(log, "second signal; stopping at once");
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
+    // The process may have left the directory in which it was started.
+    let file = args.config.as_deref().map(service::absolute);
+    Settings::load(file.as_deref(), &overrides).map_err(|error| Failure::Usage(error.to_string()))
 }

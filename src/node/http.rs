@@ -14,14 +14,20 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 /// Serves HTTP until the node stops.
-pub(crate) async fn listen(listener: TcpListener, shared: Arc<NodeShared>, stop: watch::Receiver<bool>) {
+pub(crate) async fn listen(
+    listener: TcpListener,
+    shared: Arc<NodeShared>,
+    stop: watch::Receiver<bool>,
+    finish_limit: watch::Receiver<Duration>,
+) {
     let sources = copy_in::sources(&shared);
     let serve = |stream| connection(stream, Arc::clone(&shared), sources.clone(), stop.clone());
-    accept_until_stopped(listener, stop.clone(), &shared.log, serve).await;
+    accept_until_stopped(listener, stop.clone(), &finish_limit, &shared.log, serve).await;
 }
 
 async fn connection(stream: TcpStream, shared: Arc<NodeShared>, sources: NodeClient, mut stop: watch::Receiver<bool>) {
