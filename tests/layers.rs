@@ -23,6 +23,8 @@ const LAYERS: &[&[&str]] = &[
 const SIDEWAYS: &[(&str, &str)] = &[
     // How to log is a setting.
     ("logging", "settings"),
+    // A log file's path means what it meant when the process was started.
+    ("logging", "service"),
     // A policy judges devices and hosts.
     ("policy", "cluster"),
     // `mogilefs demo` is a subcommand like the others.

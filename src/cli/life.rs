@@ -206,10 +206,9 @@ impl Running {
     }
 
     async fn pause(&self) {
-        if let Self::Tracker(tracker) = self
-            && timeout(PAUSE_LIMIT, tracker.supervisor.send(PauseJobs)).await.is_err()
-        {
-            // Two that claim are safe as well: trackers of a cluster do.
+        if let Self::Tracker(tracker) = self {
+            // Should it take longer: two that claim keep out of each other's way, as trackers of a cluster do.
+            let _late = timeout(PAUSE_LIMIT, tracker.supervisor.send(PauseJobs)).await;
         }
     }
 
@@ -343,7 +342,7 @@ impl<R: Fn() -> Result<Settings, Failure>> Life<R> {
         match (self.read_again)() {
             Ok(settings) => self.take_over_settings(settings),
             Err(error) => {
-                slog::error!(self.log, "settings are wrong; everything stays as it was"; "error" => error.text())
+                slog::error!(self.log, "settings are wrong; everything stays as it was"; "error" => error.text());
             }
         }
         self.notifier.ready("serving");

@@ -79,7 +79,7 @@ fn syslog_datagram(record: &Record, values: &OwnedKVList, ident: &str, pid: u32)
         let _infallible = write!(text, "{} {key}={value}", if number == 0 { ':' } else { ',' });
     }
     let mut text = text.replace(['\r', '\n', '\0'], " ");
-    text.truncate(text.floor_char_boundary(SYSLOG_BYTES_MAX));
+    text.truncate(cut_at(&text, SYSLOG_BYTES_MAX));
     text.into_bytes()
 }
 
@@ -98,8 +98,13 @@ fn journald_datagram(record: &Record, values: &OwnedKVList, ident: &str) -> Vec<
     datagram
 }
 
+/// The end of as many whole characters as fit.
+fn cut_at(text: &str, bytes_max: usize) -> usize {
+    (0..=bytes_max.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0)
+}
+
 fn add_field(datagram: &mut Vec<u8>, name: &str, value: &str) {
-    let value = &value[..value.floor_char_boundary(FIELD_BYTES_MAX)];
+    let value = &value[..cut_at(value, FIELD_BYTES_MAX)];
     datagram.extend_from_slice(name.as_bytes());
     if value.contains('\n') {
         datagram.push(b'\n');

@@ -34,6 +34,7 @@ mod recovery;
 mod replicas;
 mod replicate_job;
 mod replication;
+mod service;
 mod statements;
 mod traffic;
 mod undelete;
