@@ -92,9 +92,9 @@ fn sighup_takes_over_what_it_can_and_says_what_it_cannot() {
     logged("setting needs a restart");
     let text = std::fs::read_to_string(&log).expect("a log");
     assert!(text.contains("jobs.worker_nice") && text.contains("tracker.fsck_workers") && text.contains("log.level"));
-    eventually("three workers", || session.console("!jobs").contains(&"fsck desired 3".to_owned()).then_some(()));
-    assert_eq!(session.console("!log"), ["Now logging: warning, cli=info"]);
-    assert_eq!(session.console("!log debug tracker"), ["Now logging: warning, tracker=debug, cli=info"]);
+    eventually("three workers", || session.console("!jobs").contains(&"fsck desired 3\r\n".to_owned()).then_some(()));
+    assert_eq!(session.console("!log"), ["Now logging: warning, cli=info\r\n"]);
+    assert_eq!(session.console("!log debug tracker"), ["Now logging: warning, tracker=debug, cli=info\r\n"]);
     assert!(session.console("!log loud")[0].starts_with("ERROR: unknown level"));
 
     write(&format!("{log_section}loud = 1\n"));
@@ -308,7 +308,9 @@ fn a_successor_that_cannot_start_leaves_everything_as_it_was() {
     process.signal(Signal::USR2);
     process.logged("no hand-over: this process goes on", "error");
     session.ok("noop");
-    eventually("it claims work", || session.console("!jobs").contains(&"job_master count 1".to_owned()).then_some(()));
+    eventually("it claims work", || {
+        session.console("!jobs").contains(&"job_master count 1\r\n".to_owned()).then_some(())
+    });
 }
 
 #[test]
