@@ -50,7 +50,7 @@ async fn connection(stream: TcpStream, shared: Arc<NodeShared>, sources: NodeCli
                 }
                 return;
             }
-            () = stopped(&mut stop), if !stopping => {
+            () = stopped_a_moment_ago(&mut stop), if !stopping => {
                 stopping = true;
                 served.as_mut().graceful_shutdown();
             }
@@ -61,6 +61,14 @@ async fn connection(stream: TcpStream, shared: Arc<NodeShared>, sources: NodeCli
             }
         }
     }
+}
+
+/// A connection without a request is closed at once by a graceful shutdown, also if its first one is on its way.
+const REQUEST_ON_ITS_WAY: Duration = Duration::from_millis(300);
+
+async fn stopped_a_moment_ago(stop: &mut watch::Receiver<bool>) {
+    stopped(stop).await;
+    tokio::time::sleep(REQUEST_ON_ITS_WAY).await;
 }
 
 async fn handle(shared: Arc<NodeShared>, sources: NodeClient, pulse: Rc<Pulse>, request: Request<Incoming>) -> Answer {
