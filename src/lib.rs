@@ -18,6 +18,7 @@ pub mod job_kind;
 pub mod logging;
 pub mod metrics;
 pub mod notices;
+pub mod service;
 pub mod settings;
 
 pub mod cluster;

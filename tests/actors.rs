@@ -301,6 +301,9 @@ async fn supervised(host: Option<u16>) -> Supervised {
         log: logging::discard(),
         watch_bus: WatchBus::new(),
         stopped: stopped_sender,
+        serving: watch::channel(false).0,
+        kept_sockets: mogilefs::service::listen::ListenSockets::default(),
+        has_predecessor: false,
     })
     .start();
     Supervised { supervisor, stopped, _directory: directory }

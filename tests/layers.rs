@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers, lowest first. A new module gets its place here and in `src/lib.rs`.
 const LAYERS: &[&[&str]] = &[
-    &["ids", "job_kind", "clock", "settings", "logging", "metrics", "notices"],
+    &["ids", "job_kind", "clock", "settings", "logging", "metrics", "notices", "service"],
     &["cluster", "policy", "protocol"],
     &["store", "node_client", "client", "memcached"],
     &["jobs"],
@@ -23,6 +23,8 @@ const LAYERS: &[&[&str]] = &[
 const SIDEWAYS: &[(&str, &str)] = &[
     // How to log is a setting.
     ("logging", "settings"),
+    // A log file's path means what it meant when the process was started.
+    ("logging", "service"),
     // A policy judges devices and hosts.
     ("policy", "cluster"),
     // `mogilefs demo` is a subcommand like the others.

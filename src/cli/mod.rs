@@ -12,6 +12,7 @@ mod explain;
 mod files;
 mod fsck;
 mod jobs;
+mod life;
 mod mogdbsetup;
 mod old_names;
 mod output;

@@ -56,7 +56,7 @@ impl Failure {
     }
 
     /// The sentence without the code.
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match self {
             Self::Client(ClientError::Tracker { text, .. }) => text.clone(),
             Self::Client(error) => error.to_string(),

@@ -1,15 +1,15 @@
 //! The roles that serve: tracker, storage node, demo cluster.
 
+use super::life::{self, Role, Signals, in_order_or_at_once, local};
 use super::output::Failure;
 use crate::demo::{self, DemoOptions};
 use crate::logging;
+use crate::service;
 use crate::settings::old::OldCommandLine;
 use crate::settings::{self, Loaded, Override, Settings, Sources};
-use crate::{node, tracker};
 use clap::{Args, Subcommand};
 use slog::Logger;
 use std::path::PathBuf;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The roles of the program.
 #[derive(Debug, Subcommand)]
@@ -22,6 +22,7 @@ pub enum RoleCommand {
 impl RoleCommand {
     /// Runs the role until it ends. The log goes to standard error.
     pub fn run(self) -> Result<(), Failure> {
+        service::start_place();
         let role = async {
             match self {
                 RoleCommand::Demo(args) => run_demo(args).await,
@@ -68,6 +69,11 @@ impl SettingsArgs {
         overrides.extend(further.map(|(key, value)| Override::new(key, value, option_of(key))));
         let sources = Sources { old: self.old.clone(), ..Sources::of_process(self.config.clone(), overrides) };
         settings::load(&sources).map_err(|error| Failure::Usage(error.to_string()))
+    }
+
+    /// The same, also when the process has left the directory in which it was started.
+    fn findable_anywhere(&self) -> Self {
+        Self { config: self.config.as_deref().map(service::absolute), ..self.clone() }
     }
 
     /// The same with further settings, which win.
@@ -139,15 +145,9 @@ pub struct DemoArgs {
 /// Runs a tracker until a signal or `!shutdown` stops it.
 async fn run_tracker(args: TrackerArgs) -> Result<(), Failure> {
     let extra = [("tracker.listen", args.listen), ("database.url", args.db)];
-    let (settings, log) = prepare(&args.settings, extra)?;
-    let _library_logs = logging::adopt_library_logs(&log);
-    let mut signals = Signals::install()?;
-    let running = tracker::start(settings, log.clone()).await.map_err(local)?;
-    tokio::select! {
-        () = signals.first(&log) => {}
-        () = running.wait_until_stopped() => {}
-    }
-    in_order_or_at_once(running.stop(), &mut signals, &log).await
+    let (settings, log) = prepare(&args.settings, extra.clone())?;
+    let again = args.settings.findable_anywhere();
+    life::run(Role::Tracker, settings, log, move || Ok(again.load(extra.clone())?.settings)).await
 }
 
 /// Runs a storage node until a signal stops it.
@@ -158,14 +158,9 @@ async fn run_node(args: NodeArgs) -> Result<(), Failure> {
         ("node.side_channel_listen", args.side_channel_listen),
         ("node.docroot", docroot),
     ];
-    let (settings, log) = prepare(&args.settings, extra)?;
-    let _library_logs = logging::adopt_library_logs(&log);
-    let mut signals = Signals::install()?;
-    let running = node::start(&settings.node, log.clone()).await.map_err(local)?;
-    slog::info!(log, "storage node is ready"; "http" => %running.http_addr,
-        "side_channel" => %running.side_channel_addr, "docroot" => %settings.node.docroot.display());
-    signals.first(&log).await;
-    in_order_or_at_once(running.stop(), &mut signals, &log).await
+    let (settings, log) = prepare(&args.settings, extra.clone())?;
+    let again = args.settings.findable_anywhere();
+    life::run(Role::Node, settings, log, move || Ok(again.load(extra.clone())?.settings)).await
 }
 
 /// Runs the demo cluster until a signal stops it.
@@ -179,7 +174,7 @@ async fn run_demo(args: DemoArgs) -> Result<(), Failure> {
         println!("{}", demo::greeting(&options, address));
     }
     tokio::select! {
-        () = signals.first(&log) => {}
+        () = signals.stop() => slog::info!(log, "signal received; stopping in order, a second one stops at once"),
         () = running.tracker.wait_until_stopped() => {}
     }
     in_order_or_at_once(running.stop(), &mut signals, &log).await
@@ -203,51 +198,5 @@ fn option_of(key: &str) -> String {
     match key {
         "database.url" => "--db".to_owned(),
         key => format!("--{}", key.rsplit_once('.').map_or(key, |(_, name)| name).replace('_', "-")),
-    }
-}
-
-fn local(error: impl std::error::Error) -> Failure {
-    Failure::Local(error.to_string())
-}
-
-/// Waits for an ordered stop; a signal meanwhile ends it at once.
-async fn in_order_or_at_once(
-    stop: impl Future<Output = ()>,
-    signals: &mut Signals,
-    log: &Logger,
-) -> Result<(), Failure> {
-    tokio::select! {
-        () = stop => Ok(()),
-        () = signals.second(log) => Err(Failure::Local("stopped at once by a second signal".to_owned())),
-    }
-}
-
-/// SIGTERM and SIGINT: the first stops in order, the second at once.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn install() -> Result<Self, Failure> {
-        let install = |kind| signal(kind).map_err(|error| Failure::Local(format!("cannot wait for signals: {error}")));
-        Ok(Self { terminate: install(SignalKind::terminate())?, interrupt: install(SignalKind::interrupt())? })
-    }
-
-    async fn first(&mut self, log: &Logger) {
-        self.next().await;
-        slog::info!(log, "signal received; stopping in order, a second one stops at once");
-    }
-
-    async fn second(&mut self, log: &Logger) {
-        self.next().await;
-        slog::warn!(log, "second signal; stopping at once");
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }

@@ -14,14 +14,20 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 /// Serves HTTP until the node stops.
-pub(crate) async fn listen(listener: TcpListener, shared: Arc<NodeShared>, stop: watch::Receiver<bool>) {
+pub(crate) async fn listen(
+    listener: TcpListener,
+    shared: Arc<NodeShared>,
+    stop: watch::Receiver<bool>,
+    finish_limit: watch::Receiver<Duration>,
+) {
     let sources = copy_in::sources(&shared);
     let serve = |stream| connection(stream, Arc::clone(&shared), sources.clone(), stop.clone());
-    accept_until_stopped(listener, stop.clone(), &shared.log, serve).await;
+    accept_until_stopped(listener, stop.clone(), &finish_limit, &shared.log, serve).await;
 }
 
 async fn connection(stream: TcpStream, shared: Arc<NodeShared>, sources: NodeClient, mut stop: watch::Receiver<bool>) {
@@ -44,7 +50,7 @@ async fn connection(stream: TcpStream, shared: Arc<NodeShared>, sources: NodeCli
                 }
                 return;
             }
-            () = stopped(&mut stop), if !stopping => {
+            () = stopped_a_moment_ago(&mut stop), if !stopping => {
                 stopping = true;
                 served.as_mut().graceful_shutdown();
             }
@@ -55,6 +61,14 @@ async fn connection(stream: TcpStream, shared: Arc<NodeShared>, sources: NodeCli
             }
         }
     }
+}
+
+/// A connection without a request is closed at once by a graceful shutdown, also if its first one is on its way.
+const REQUEST_ON_ITS_WAY: Duration = Duration::from_millis(300);
+
+async fn stopped_a_moment_ago(stop: &mut watch::Receiver<bool>) {
+    stopped(stop).await;
+    tokio::time::sleep(REQUEST_ON_ITS_WAY).await;
 }
 
 async fn handle(shared: Arc<NodeShared>, sources: NodeClient, pulse: Rc<Pulse>, request: Request<Incoming>) -> Answer {

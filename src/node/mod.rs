@@ -28,6 +28,7 @@ mod upload;
 mod usage;
 mod utilisation;
 
+use crate::service::listen::ListenSockets;
 use crate::settings::NodeSettings;
 use devices::DeviceList;
 use digest::DigestLimits;
@@ -46,8 +47,8 @@ use tokio::task::JoinHandle;
 pub enum NodeStartError {
     #[error("document root {path} cannot be used (setting node.docroot): {source}")]
     Docroot { path: PathBuf, source: io::Error },
-    #[error("cannot listen on {address} (setting {setting}): {source}")]
-    Listen { setting: &'static str, address: String, source: io::Error },
+    #[error("cannot listen on {address} (setting node.{purpose}_listen): {source}")]
+    Listen { purpose: &'static str, address: String, source: io::Error },
 }
 
 /// What all connections and background tasks of a node share.
@@ -72,6 +73,10 @@ pub struct RunningNode {
     pub http_addr: SocketAddr,
     /// Where the side channel is served; the port is the real one if 0 was asked for.
     pub side_channel_addr: SocketAddr,
+    /// For a successor.
+    pub sockets: ListenSockets,
+    /// How long running requests may take once the node stops.
+    finish_limit: watch::Sender<Duration>,
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     background: Background,
@@ -89,6 +94,13 @@ impl Drop for Background {
 impl RunningNode {
     /// Stops accepting, lets running requests finish for a few seconds, then cuts what is left.
     pub async fn stop(self) {
+        self.stop_within(serve::FINISH_LIMIT).await;
+    }
+
+    /// The same, with another limit for running requests.
+    pub async fn stop_within(self, limit: Duration) {
+        self.sockets.close();
+        self.finish_limit.send_replace(limit);
         // No receiver is left only if both listeners have ended already.
         let _ = self.stop.send(true);
         for listener in self.listeners {
@@ -106,9 +118,22 @@ impl RunningNode {
 /// # Errors
 /// The document root is missing or is no directory; an address cannot be used.
 pub async fn start(settings: &NodeSettings, log: Logger) -> Result<RunningNode, NodeStartError> {
+    start_with(settings, ListenSockets::default(), log).await
+}
+
+/// As [`start`], with listen sockets that were given or handed over.
+///
+/// # Errors
+/// As for [`start`].
+pub async fn start_with(
+    settings: &NodeSettings,
+    sockets: ListenSockets,
+    log: Logger,
+) -> Result<RunningNode, NodeStartError> {
     let docroot = usable_docroot(settings)?;
-    let http = listen("node.http_listen", &settings.http_listen).await?;
-    let side_channel = listen("node.side_channel_listen", &settings.side_channel_listen).await?;
+    let http = listen(&sockets, "http", &settings.http_listen, &log).await?;
+    let side_channel = listen(&sockets, "side_channel", &settings.side_channel_listen, &log).await?;
+    sockets.close_unused(&log);
     let (http_addr, side_channel_addr) = (local_addr(&http)?, local_addr(&side_channel)?);
     let shared = Arc::new(NodeShared {
         docroot,
@@ -128,13 +153,19 @@ pub async fn start(settings: &NodeSettings, log: Logger) -> Result<RunningNode, 
         actix_rt::spawn(utilisation::run(Arc::clone(&shared))),
     ]);
     let stop = watch::Sender::new(false);
+    let finish_limit = watch::Sender::new(serve::FINISH_LIMIT);
     let listeners = vec![
-        actix_rt::spawn(http::listen(http, Arc::clone(&shared), stop.subscribe())),
-        actix_rt::spawn(side_channel::listen(side_channel, Arc::clone(&shared), stop.subscribe())),
+        actix_rt::spawn(http::listen(http, Arc::clone(&shared), stop.subscribe(), finish_limit.subscribe())),
+        actix_rt::spawn(side_channel::listen(
+            side_channel,
+            Arc::clone(&shared),
+            stop.subscribe(),
+            finish_limit.subscribe(),
+        )),
     ];
     info!(shared.log, "storage node started"; "http" => %http_addr, "side_channel" => %side_channel_addr,
         "docroot" => %shared.docroot.display(), "devices" => shared.devices.load().len());
-    Ok(RunningNode { http_addr, side_channel_addr, stop, listeners, background })
+    Ok(RunningNode { http_addr, side_channel_addr, sockets, finish_limit, stop, listeners, background })
 }
 
 fn usable_docroot(settings: &NodeSettings) -> Result<PathBuf, NodeStartError> {
@@ -146,17 +177,20 @@ fn usable_docroot(settings: &NodeSettings) -> Result<PathBuf, NodeStartError> {
     }
 }
 
-async fn listen(setting: &'static str, address: &str) -> Result<TcpListener, NodeStartError> {
-    TcpListener::bind(address).await.map_err(|source| NodeStartError::Listen {
-        setting,
-        address: address.to_owned(),
-        source,
-    })
+/// `purpose` as a successor and systemd name the socket; the setting is `node.<purpose>_listen`.
+async fn listen(
+    sockets: &ListenSockets,
+    purpose: &'static str,
+    address: &str,
+    log: &Logger,
+) -> Result<TcpListener, NodeStartError> {
+    let opened = sockets.open(purpose, address, log).await.and_then(TcpListener::from_std);
+    opened.map_err(|source| NodeStartError::Listen { purpose, address: address.to_owned(), source })
 }
 
 fn local_addr(listener: &TcpListener) -> Result<SocketAddr, NodeStartError> {
     listener.local_addr().map_err(|source| NodeStartError::Listen {
-        setting: "node",
+        purpose: "http",
         address: "its own address".to_owned(),
         source,
     })

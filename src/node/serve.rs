@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// How long running requests may take to finish once the node stops.
-const FINISH_LIMIT: Duration = Duration::from_secs(3);
+pub(crate) const FINISH_LIMIT: Duration = Duration::from_secs(3);
 
 /// Pause after a failure to accept that will not go away by itself, as when file descriptors have run out.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -18,6 +18,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 pub(crate) async fn accept_until_stopped<S, F>(
     listener: TcpListener,
     mut stop: watch::Receiver<bool>,
+    finish_limit: &watch::Receiver<Duration>,
     log: &Logger,
     serve: S,
 ) where
@@ -37,7 +38,8 @@ pub(crate) async fn accept_until_stopped<S, F>(
     }
     drop(listener);
     let finished = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(FINISH_LIMIT, finished).await.is_err() {
+    let limit = *finish_limit.borrow();
+    if tokio::time::timeout(limit, finished).await.is_err() {
         warn!(log, "connections cut at stop"; "connections" => connections.len());
     }
 }

@@ -10,6 +10,7 @@ use super::side_command::{self, SideCommand};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -18,9 +19,14 @@ use tokio::sync::watch;
 const LINE_BYTES_MAX: u64 = 16 * 1024;
 
 /// Serves the side channel until the node stops.
-pub(crate) async fn listen(listener: TcpListener, shared: Arc<NodeShared>, stop: watch::Receiver<bool>) {
+pub(crate) async fn listen(
+    listener: TcpListener,
+    shared: Arc<NodeShared>,
+    stop: watch::Receiver<bool>,
+    finish_limit: watch::Receiver<Duration>,
+) {
     let serve = |stream| connection(stream, Arc::clone(&shared), stop.clone());
-    accept_until_stopped(listener, stop.clone(), &shared.log, serve).await;
+    accept_until_stopped(listener, stop.clone(), &finish_limit, &shared.log, serve).await;
 }
 
 async fn connection(mut stream: TcpStream, shared: Arc<NodeShared>, mut stop: watch::Receiver<bool>) {

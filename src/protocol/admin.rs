@@ -16,6 +16,8 @@ pub enum AdminCommand {
     Watch,
     Recent,
     Version,
+    /// Ours: which records are logged. What follows the word, as with `Want`.
+    Log(String),
     /// Any other word.
     Help,
 }
@@ -45,6 +47,7 @@ fn recognise(word: &BStr, arguments: String) -> AdminCommand {
         () if begins("watch") => AdminCommand::Watch,
         () if begins("recent") => AdminCommand::Recent,
         () if begins("version") => AdminCommand::Version,
+        () if word == "log" => AdminCommand::Log(arguments),
         () => AdminCommand::Help,
     }
 }
@@ -69,6 +72,8 @@ mod tests {
         assert_eq!(parse(b"!tomorrow a b"), Some(AdminCommand::To("a b".to_owned())));
         assert_eq!(parse(b"!watching"), Some(AdminCommand::Watch));
         assert_eq!(parse(b"!recently"), Some(AdminCommand::Recent));
+        assert_eq!(parse(b"!log debug jobs"), Some(AdminCommand::Log("debug jobs".to_owned())));
+        assert_eq!(parse(b"!logs"), Some(AdminCommand::Help));
         assert_eq!(parse(b"!rec"), Some(AdminCommand::Help));
         assert_eq!(parse(b"!want 2 queryworker"), Some(AdminCommand::Want("2 queryworker".to_owned())));
         for not_console in ["!", "! stats", "!stats ", " !version", "!version ", "noop"] {

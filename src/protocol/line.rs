@@ -66,6 +66,11 @@ impl LineBuffer {
         self.bytes.len() - self.start
     }
 
+    /// Those bytes.
+    pub fn pending(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
     /// An idle connection holds no buffer.
     fn release_if_empty(&mut self) {
         if self.start == self.bytes.len() {

@@ -46,6 +46,7 @@ pub struct ServiceSettings {
     pub daemonize: bool,
     pub pidfile: PathBuf,
     pub user: String,
+    pub upgrade_linger_ms: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -219,7 +220,11 @@ pub struct NodeSettings {
 #[serde(deny_unknown_fields)]
 pub struct LogSettings {
     pub level: String,
+    pub levels: String,
     pub format: LogFormat,
+    pub to: LogTo,
+    pub file: PathBuf,
+    pub socket: PathBuf,
 }
 
 /// A text that is not for showing: `{:?}` hides it, and it is never written out.
@@ -250,8 +255,20 @@ impl std::fmt::Debug for Secret {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
+    /// For people on a terminal, else for machines.
+    Auto,
     Terminal,
     Json,
+}
+
+/// Where log lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogTo {
+    Stderr,
+    File,
+    Syslog,
+    Journald,
 }
 
 impl Settings {

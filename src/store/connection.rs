@@ -220,10 +220,10 @@ pub(super) enum Purpose {
 /// # Errors
 /// [`StoreError::InvalidValue`] for an address that cannot be used and a file that cannot be read.
 pub(super) fn location(settings: &DatabaseSettings) -> StoreResult<Location> {
-    let file = &settings.password_file;
+    let file = crate::service::absolute(&settings.password_file);
     let from_file = match file.as_os_str().is_empty() {
         true => String::new(),
-        false => std::fs::read_to_string(file).map_err(|error| {
+        false => std::fs::read_to_string(&file).map_err(|error| {
             StoreError::InvalidValue(format!("cannot read database.password_file {}: {error}", file.display()))
         })?,
     };
@@ -231,7 +231,12 @@ pub(super) fn location(settings: &DatabaseSettings) -> StoreResult<Location> {
     let from_file = from_file.strip_suffix('\n').unwrap_or(&from_file);
     let from_file = from_file.strip_suffix('\r').unwrap_or(from_file);
     let password = if from_file.is_empty() { settings.password.reveal() } else { from_file };
-    Location::parse(&settings.url, Account { user: &settings.user, password })
+    let location = Location::parse(&settings.url, Account { user: &settings.user, password })?;
+    // A process in the background leaves the directory in which it was started.
+    Ok(match location {
+        Location::Sqlite(path) => Location::Sqlite(crate::service::absolute(&path)),
+        server => server,
+    })
 }
 
 /// Opens a connection and sets its limits.

@@ -258,6 +258,11 @@ impl Store {
         &self.shared
     }
 
+    /// The greatest fid when the database was opened: new ones are above it.
+    pub fn highest_fid(&self) -> Fid {
+        self.shared.highest_fid
+    }
+
     /// Which kind of database this is.
     pub fn backend(&self) -> Backend {
         self.shared.location.backend()

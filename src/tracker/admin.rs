@@ -3,6 +3,7 @@
 use super::listener::Shared;
 use super::recent;
 use super::supervisor::{GetJobs, JobReport, Want};
+use crate::logging;
 use crate::metrics::{JobMetrics, Metrics};
 use crate::protocol::admin::AdminCommand;
 use crate::store::{AskerLoad, DatabaseLoad, ReplicaReport};
@@ -19,6 +20,7 @@ pub async fn answer(shared: &Shared, command: &AdminCommand) -> Vec<u8> {
         AdminCommand::Jobs => jobs(shared).await.into_bytes(),
         AdminCommand::Want(arguments) => want(shared, arguments).await.into_bytes(),
         AdminCommand::To(arguments) => to(shared, arguments).await.into_bytes(),
+        AdminCommand::Log(arguments) => log_levels(arguments).into_bytes(),
         AdminCommand::Help | AdminCommand::Watch | AdminCommand::Shutdown => HELP.as_bytes().to_vec(),
     };
     reply.extend_from_slice(b".\r\n");
@@ -35,6 +37,7 @@ const HELP: &str = "Mogilefsd admin commands:\n
   !recent             the last 50 requests, with the seconds until the reply came and those within the worker
   !to <job> <message> number of workers of a job; the message goes nowhere
   !watch              show the log on this connection; again to end it
+  !log [<level> [<module>]]  which records are logged, until SIGHUP; as in !log debug jobs::replicate
   !shutdown           stop the tracker
 \n";
 
@@ -189,6 +192,23 @@ async fn to(shared: &Shared, arguments: &str) -> String {
         }
         Err(error) => format!("ERROR: {error}\r\n"),
     }
+}
+
+/// Shows the levels, after changing them if the arguments say so.
+fn log_levels(arguments: &str) -> String {
+    let Some(control) = logging::control() else { return "ERROR: there is no log\r\n".to_owned() };
+    let mut words = arguments.split_whitespace();
+    if let Some(name) = words.next() {
+        match logging::levels::level_of(name) {
+            Ok(level) => {
+                let mut levels = control.levels();
+                levels.set(words.next(), level);
+                control.set_levels(levels);
+            }
+            Err(why) => return format!("ERROR: {why}\r\n"),
+        }
+    }
+    format!("Now logging: {}\r\n", control.levels())
 }
 
 /// A word, blanks, a message: the word.

@@ -6,7 +6,7 @@
 use super::admin;
 use super::batch::Lines;
 use super::hand_over::{Current, Part, Run};
-use super::listener::{ClientListener, ConnectionId, Disconnected, Shared};
+use super::listener::{ClientListener, ConnectionId, Course, Disconnected, Shared};
 use super::output::Output;
 use super::recent::Answered;
 use crate::jobs::query::dispatch::answer_at_once;
@@ -15,6 +15,7 @@ use crate::protocol::admin::AdminCommand;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::line::{LineBuffer, LineTooLong};
 use crate::protocol::response::{ErrorReply, write_reply};
+use crate::service::hand_over::PassedClient;
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, WrapFuture};
 use std::future::poll_fn;
 use std::io;
@@ -32,6 +33,7 @@ use tokio::sync::broadcast;
 pub struct ClientConnection {
     id: ConnectionId,
     stream: Option<TcpStream>,
+    unread: Vec<u8>,
     current: Rc<Current>,
     shared: Rc<Shared>,
     listener: Addr<ClientListener>,
@@ -41,11 +43,12 @@ impl ClientConnection {
     pub fn new(
         id: ConnectionId,
         stream: TcpStream,
+        unread: Vec<u8>,
         current: Rc<Current>,
         shared: Rc<Shared>,
         listener: Addr<ClientListener>,
     ) -> Self {
-        Self { id, stream: Some(stream), current, shared, listener }
+        Self { id, stream: Some(stream), unread, current, shared, listener }
     }
 }
 
@@ -55,7 +58,8 @@ impl Actor for ClientConnection {
     fn started(&mut self, ctx: &mut Self::Context) {
         let Some(stream) = self.stream.take() else { return };
         let (log, peer) = (self.shared.log.clone(), self.current.peer);
-        let conversation = converse(stream, self.current.clone(), self.shared.clone());
+        let unread = std::mem::take(&mut self.unread);
+        let conversation = converse(stream, unread, self.current.clone(), self.shared.clone());
         ctx.spawn(conversation.into_actor(self).map(move |ended, _connection, ctx: &mut Context<Self>| {
             if let Err(error) = ended {
                 slog::debug!(log, "client connection failed"; "peer" => %peer, "error" => %error);
@@ -84,6 +88,7 @@ struct Conversation<'a> {
     reader: ReadHalf<'a>,
     output: Output<'a>,
     buffer: LineBuffer,
+    line_bytes_max: usize,
     /// Lines of the log for this client; none unless it watches.
     watch: Option<broadcast::Receiver<WatchLine>>,
     current: Rc<Current>,
@@ -91,22 +96,43 @@ struct Conversation<'a> {
 }
 
 /// Talks until the client or the tracker is done.
-async fn converse(mut stream: TcpStream, current: Rc<Current>, shared: Rc<Shared>) -> io::Result<()> {
+async fn converse(mut stream: TcpStream, unread: Vec<u8>, current: Rc<Current>, shared: Rc<Shared>) -> io::Result<()> {
     let (reader, writer) = stream.split();
-    let write_timeout = Duration::from_millis(shared.limits.write_timeout_ms);
-    let conversation = Conversation {
+    let limits = shared.limits();
+    let write_timeout = Duration::from_millis(limits.write_timeout_ms);
+    let course = shared.course.clone();
+    let mut conversation = Conversation {
         reader,
         output: Output::new(writer, write_timeout, current.peer, shared.log.clone()),
-        buffer: LineBuffer::new(shared.limits.line_bytes_max),
+        buffer: LineBuffer::new(limits.line_bytes_max),
+        line_bytes_max: limits.line_bytes_max,
         watch: None,
         current,
         shared,
     };
-    conversation.run().await
+    if !unread.is_empty() {
+        conversation.buffer.push(&unread);
+    }
+    let ended = conversation.run().await?;
+    // A watcher watches this process: its log ends here.
+    if let (Ended::Between, None, Course::HandOver(successor)) = (ended, &conversation.watch, &*course.borrow()) {
+        let unread = conversation.buffer.pending().to_vec();
+        // A successor that is gone leaves clients to connect anew.
+        let _gone = successor.send(PassedClient { stream: stream.into_std()?, unread });
+    }
+    Ok(())
+}
+
+/// How a talk has ended.
+enum Ended {
+    /// By the client, or with it.
+    Over,
+    /// By the tracker, between two requests.
+    Between,
 }
 
 impl Conversation<'_> {
-    async fn run(mut self) -> io::Result<()> {
+    async fn run(&mut self) -> io::Result<Ended> {
         let mut deferred = None;
         loop {
             let step = match deferred.take() {
@@ -117,7 +143,7 @@ impl Conversation<'_> {
                 Step::Execute(lines) => {
                     if self.answer_at_once(&lines).await? {
                         // A client that sends on and on gives turns to the others.
-                        if lines.len() == self.shared.limits.pipeline_batch_max {
+                        if lines.len() == self.shared.limits.borrow().pipeline_batch_max {
                             tokio::task::yield_now().await;
                         }
                     } else {
@@ -126,19 +152,22 @@ impl Conversation<'_> {
                 }
                 Step::Admin(AdminCommand::Shutdown) => {
                     self.shared.supervisor.do_send(super::supervisor::StopTracker);
-                    return Ok(());
+                    return Ok(Ended::Over);
                 }
                 Step::Admin(AdminCommand::Watch) => self.toggle_watch().await?,
                 Step::Admin(command) => {
                     let reply = admin::answer(&self.shared, &command).await;
                     self.output.write(&reply).await?;
                 }
-                Step::Refuse(LineTooLong) => return self.refuse_line().await,
-                Step::Read => {
-                    if !self.read().await? {
-                        return Ok(());
-                    }
+                Step::Refuse(LineTooLong) => {
+                    self.refuse_line().await?;
+                    return Ok(Ended::Over);
                 }
+                Step::Read => match self.read().await? {
+                    Some(Ended::Between) => return Ok(Ended::Between),
+                    Some(Ended::Over) => return Ok(Ended::Over),
+                    None => {}
+                },
             }
         }
     }
@@ -147,7 +176,7 @@ impl Conversation<'_> {
     fn next_step(&mut self, deferred: &mut Option<Step>) -> Step {
         let mut lines = Lines::default();
         let next = loop {
-            if lines.len() == self.shared.limits.pipeline_batch_max {
+            if lines.len() == self.shared.limits.borrow().pipeline_batch_max {
                 break None;
             }
             match self.buffer.next_line() {
@@ -168,25 +197,29 @@ impl Conversation<'_> {
         }
     }
 
-    /// Reads what is there; false when the client (or the tracker) is done.
+    /// Reads what is there; or how the talk ends, when the client (or the tracker) is done.
     ///
     /// Polls the stream itself, into the buffer that all connections share: after a read that did not fill the buffer
     /// the runtime knows that nothing is left, where a separate wait for readiness would cost one more system call.
-    async fn read(&mut self) -> io::Result<bool> {
-        let mut stopping = self.shared.stopping.clone();
+    async fn read(&mut self) -> io::Result<Option<Ended>> {
+        let mut course = self.shared.course.clone();
+        // The successor reads what waits in the socket.
+        if matches!(&*course.borrow(), Course::HandOver(_)) {
+            return Ok(Some(Ended::Between));
+        }
         let Self { reader, output, buffer, watch, shared, .. } = self;
         let read = poll_fn(|cx| {
             let mut shared_buffer = shared.read_buffer.borrow_mut();
             let mut filled = ReadBuf::new(&mut shared_buffer);
             ready!(Pin::new(&mut *reader).poll_read(cx, &mut filled))?;
             buffer.push(filled.filled());
-            Poll::Ready(Ok(!filled.filled().is_empty()))
+            Poll::Ready(Ok(filled.filled().is_empty().then_some(Ended::Over)))
         });
         let watches = watch.is_some();
         tokio::select! {
             read = read => read,
             error = output.pass_on(watch), if watches => Err(error),
-            _ = stopping.wait_for(|&stopping| stopping) => Ok(false),
+            _ = course.wait_for(Course::ends) => Ok(Some(Ended::Between)),
         }
     }
 
@@ -243,7 +276,7 @@ impl Conversation<'_> {
     }
 
     async fn refuse_line(&self) -> io::Result<()> {
-        let text = format!("Request line is longer than {} bytes", self.shared.limits.line_bytes_max);
+        let text = format!("Request line is longer than {} bytes", self.line_bytes_max);
         let mut reply = Vec::new();
         write_reply(&Err(ErrorReply::with_text(ErrorCode::BadArgs, text)), None, &mut reply);
         self.output.write(&reply).await

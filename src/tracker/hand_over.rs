@@ -176,7 +176,7 @@ impl Run {
     /// How long the next replies can take at most: a worker delivers what it has before a request that waits, and after
     /// one that took long.
     fn limit(&self) -> Duration {
-        Duration::from_millis(self.shared.limits.request_timeout_ms) + WORKER_GRACE
+        Duration::from_millis(self.shared.limits.borrow().request_timeout_ms) + WORKER_GRACE
     }
 
     async fn hand_over(&self) -> Coming {

@@ -13,6 +13,7 @@ use crate::jobs::joint_look_up::LookUpLanes;
 use crate::jobs::pace::Pace;
 use crate::logging::watch::WatchBus;
 use crate::metrics::Metrics;
+use crate::service::hand_over::PassedClient;
 use crate::settings::LimitSettings;
 use crate::store::Store;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture};
@@ -23,11 +24,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-/// Clients that wait to be accepted.
-const BACKLOG: u32 = 1024;
 /// Bytes read from a client at once.
 const READ_BYTES: usize = 64 * 1024;
 /// Pause after a failed accept, as when the system is out of sockets.
@@ -36,32 +35,26 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Number of a connection within its listener.
 pub type ConnectionId = u64;
 
-/// Binds a listen address (`host:port`, `[::1]:port`).
-///
-/// # Errors
-/// The address cannot be resolved or bound.
-pub async fn bind(address: &str) -> io::Result<std::net::TcpListener> {
-    let mut last_error = io::Error::new(io::ErrorKind::InvalidInput, "the address names no host");
-    for candidate in tokio::net::lookup_host(address).await? {
-        match bind_one(candidate) {
-            Ok(listener) => return listener.into_std(),
-            Err(error) => last_error = error,
-        }
-    }
-    Err(last_error)
+/// Whether the tracker goes on with its clients.
+#[derive(Clone, Debug)]
+pub enum Course {
+    Serve,
+    /// Connections finish what they have and close.
+    Stop,
+    /// Connections finish what they have and go to the successor by this way.
+    HandOver(mpsc::UnboundedSender<PassedClient>),
 }
 
-fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_reuseaddr(true)?;
-    socket.set_keepalive(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+impl Course {
+    pub fn ends(&self) -> bool {
+        !matches!(self, Self::Serve)
+    }
 }
 
 /// What a listener and its connections share.
 pub struct Shared {
-    pub limits: LimitSettings,
+    /// Can change at any time.
+    pub limits: RefCell<Rc<LimitSettings>>,
     pub workers: Roster<QueryWorker>,
     pub supervisor: Addr<Supervisor>,
     pub metrics: Metrics,
@@ -69,8 +62,11 @@ pub struct Shared {
     pub view: ClusterView,
     pub log: Logger,
     pub started: Instant,
-    /// True once the tracker stops: connections finish what they have and close.
-    pub stopping: watch::Receiver<bool>,
+    pub course: watch::Receiver<Course>,
+    /// Accepted clients that have no connection yet.
+    pub coming: Cell<usize>,
+    /// Clients that a predecessor gave, beyond the number of places.
+    standing: Cell<usize>,
     /// One buffer for all reads: an idle connection holds none.
     pub read_buffer: RefCell<Vec<u8>>,
     /// What each connection is waiting for, for the console.
@@ -91,6 +87,10 @@ impl Shared {
     pub fn next_arrival(&self) -> u64 {
         self.arrivals.set(self.arrivals.get() + 1);
         self.arrivals.get()
+    }
+
+    pub fn limits(&self) -> Rc<LimitSettings> {
+        self.limits.borrow().clone()
     }
 }
 
@@ -114,7 +114,7 @@ pub struct ListenerConfig {
 pub struct ClientListener {
     sockets: Vec<std::net::TcpListener>,
     shared: Rc<Shared>,
-    stopping: watch::Sender<bool>,
+    course: watch::Sender<Course>,
     places: Rc<Semaphore>,
     next_id: ConnectionId,
     drained: Vec<oneshot::Sender<()>>,
@@ -122,10 +122,10 @@ pub struct ClientListener {
 
 impl ClientListener {
     pub fn new(config: ListenerConfig) -> Self {
-        let (stopping, receiver) = watch::channel(false);
+        let (course, receiver) = watch::channel(Course::Serve);
         let places = Rc::new(Semaphore::new(config.limits.connections_max));
         let shared = Shared {
-            limits: config.limits,
+            limits: RefCell::new(Rc::new(config.limits)),
             workers: config.workers,
             supervisor: config.supervisor,
             metrics: config.metrics,
@@ -133,7 +133,9 @@ impl ClientListener {
             view: config.view,
             log: config.log,
             started: Instant::now(),
-            stopping: receiver,
+            course: receiver,
+            coming: Cell::default(),
+            standing: Cell::default(),
             read_buffer: RefCell::new(vec![0; READ_BYTES]),
             connections: RefCell::default(),
             arrivals: Cell::default(),
@@ -142,11 +144,12 @@ impl ClientListener {
             pace: config.pace,
             look_up_lanes: config.look_up_lanes,
         };
-        Self { sockets: config.sockets, shared: Rc::new(shared), stopping, places, next_id: 1, drained: Vec::new() }
+        Self { sockets: config.sockets, shared: Rc::new(shared), course, places, next_id: 1, drained: Vec::new() }
     }
 
     fn tell_if_drained(&mut self) {
-        if *self.stopping.borrow() && self.shared.connections.borrow().is_empty() {
+        let is_empty = self.shared.coming.get() == 0 && self.shared.connections.borrow().is_empty();
+        if self.course.borrow().ends() && is_empty {
             for waiter in self.drained.drain(..) {
                 // A waiter that gave up has passed its deadline already.
                 let _gone = waiter.send(());
@@ -157,8 +160,20 @@ impl ClientListener {
 
 impl Actor for ClientListener {
     type Context = Context<Self>;
+}
 
-    fn started(&mut self, ctx: &mut Self::Context) {
+/// Begin to accept clients.
+#[derive(Message, Clone, Copy, Debug)]
+#[rtype(result = "()")]
+pub struct BeginAccepting;
+
+impl Handler<BeginAccepting> for ClientListener {
+    type Result = ();
+
+    fn handle(&mut self, _: BeginAccepting, ctx: &mut Self::Context) {
+        if self.course.borrow().ends() {
+            return;
+        }
         for socket in std::mem::take(&mut self.sockets) {
             match TcpListener::from_std(socket) {
                 Ok(socket) => {
@@ -173,14 +188,17 @@ impl Actor for ClientListener {
 
 /// Accepts until the tracker stops. A full house leaves clients in the listen queue.
 async fn accept_all(socket: TcpListener, listener: Addr<ClientListener>, places: Rc<Semaphore>, shared: Rc<Shared>) {
-    let mut stopping = shared.stopping.clone();
+    let mut course = shared.course.clone();
     loop {
         let accepted = tokio::select! {
             accepted = accept_one(&socket, &places) => accepted,
-            _ = stopping.wait_for(|&stopping| stopping) => return,
+            _ = course.wait_for(Course::ends) => return,
         };
         match accepted {
-            Ok((stream, peer)) => listener.do_send(Accepted { stream, peer }),
+            Ok((stream, peer)) => {
+                shared.coming.set(shared.coming.get() + 1);
+                listener.do_send(Accepted { stream, peer });
+            }
             Err(error) => {
                 slog::warn!(shared.log, "cannot accept a client"; "error" => %error);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -208,6 +226,14 @@ impl Handler<Accepted> for ClientListener {
     type Result = ();
 
     fn handle(&mut self, Accepted { stream, peer }: Accepted, ctx: &mut Self::Context) {
+        self.shared.coming.set(self.shared.coming.get().saturating_sub(1));
+        self.welcome(stream, peer, Vec::new(), ctx);
+    }
+}
+
+impl ClientListener {
+    /// `unread` is what the client has sent already.
+    fn welcome(&mut self, stream: TcpStream, peer: SocketAddr, unread: Vec<u8>, ctx: &mut Context<Self>) {
         let id = self.next_id;
         self.next_id += 1;
         if let Err(error) = stream.set_nodelay(true) {
@@ -216,7 +242,34 @@ impl Handler<Accepted> for ClientListener {
         let current = Rc::new(Current::new(peer));
         self.shared.connections.borrow_mut().insert(id, current.clone());
         self.shared.metrics.connections.add(1);
-        ClientConnection::new(id, stream, current, self.shared.clone(), ctx.address()).start();
+        ClientConnection::new(id, stream, unread, current, self.shared.clone(), ctx.address()).start();
+    }
+}
+
+/// A client that a predecessor gives.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Adopt(pub PassedClient);
+
+impl Handler<Adopt> for ClientListener {
+    type Result = ();
+
+    fn handle(&mut self, Adopt(PassedClient { stream, unread }): Adopt, ctx: &mut Self::Context) {
+        let peer = stream.peer_addr();
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        match (stream, peer) {
+            (Ok(stream), Ok(peer)) => {
+                // There were places for all in the predecessor, but others may have come first.
+                if self.places.forget_permits(1) == 0 {
+                    self.shared.standing.set(self.shared.standing.get() + 1);
+                }
+                self.welcome(stream, peer, unread, ctx);
+            }
+            // It has gone meanwhile.
+            (Err(error), _) | (_, Err(error)) => {
+                slog::debug!(self.shared.log, "a client of the predecessor is gone"; "error" => %error);
+            }
+        }
     }
 }
 
@@ -231,28 +284,45 @@ impl Handler<Disconnected> for ClientListener {
     fn handle(&mut self, Disconnected(id): Disconnected, _ctx: &mut Self::Context) {
         if self.shared.connections.borrow_mut().remove(&id).is_some() {
             self.shared.metrics.connections.sub(1);
-            self.places.add_permits(1);
+            match self.shared.standing.get() {
+                0 => self.places.add_permits(1),
+                standing => self.shared.standing.set(standing - 1),
+            }
         }
         self.tell_if_drained();
     }
 }
 
-/// Accept nobody any more; answered when the last client has its replies and is disconnected.
-#[derive(Message, Clone, Copy, Debug)]
+/// Accept nobody any more; answered when the last client has its replies and is disconnected or handed over.
+#[derive(Message, Clone, Debug)]
 #[rtype(result = "()")]
-pub struct StopListening;
+pub struct StopListening(pub Course);
 
 impl Handler<StopListening> for ClientListener {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, _: StopListening, _ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, StopListening(course): StopListening, _ctx: &mut Self::Context) -> Self::Result {
         let (sender, drained) = oneshot::channel();
         self.drained.push(sender);
-        self.stopping.send_replace(true);
+        self.sockets.clear();
+        self.course.send_replace(course);
         self.tell_if_drained();
         Box::pin(async move {
             // A listener that is dropped has no connections either.
             let _drained = drained.await;
         })
+    }
+}
+
+/// From now on these limits, for what begins now; the number of places stays.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "()")]
+pub struct SetLimits(pub LimitSettings);
+
+impl Handler<SetLimits> for ClientListener {
+    type Result = ();
+
+    fn handle(&mut self, SetLimits(limits): SetLimits, _ctx: &mut Self::Context) {
+        *self.shared.limits.borrow_mut() = Rc::new(limits);
     }
 }

@@ -28,7 +28,7 @@ pub mod seat;
 pub mod start;
 pub mod supervisor;
 
-pub use start::{RunningTracker, StartError, start};
+pub use start::{OpenTracker, PreparedTracker, RunningTracker, StartError, open, start};
 
 /// What `!version` answers: tools expect it to begin with the version of the reference that we replace.
 pub const VERSION: &str = concat!("2.73-mogilefs-rs-", env!("CARGO_PKG_VERSION"));

@@ -1,17 +1,16 @@
 //! From settings to a running tracker.
 
-use super::listener;
 use super::supervisor::{StopTracker, Supervisor, SupervisorConfig};
 use crate::cluster::ClusterView;
 use crate::jobs::extensions::Extensions;
 use crate::logging::watch::WatchBus;
 use crate::metrics::Metrics;
+use crate::service::listen::ListenSockets;
 use crate::settings::Settings;
 use crate::store::{Store, StoreError};
 use actix::{Actor, Addr};
 use slog::Logger;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -24,8 +23,21 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error("setting {0}")]
     Settings(String),
-    #[error("cannot write the pidfile {}: {cause}", path.display())]
-    Pidfile { path: PathBuf, cause: std::io::Error },
+}
+
+/// A tracker whose database is open.
+pub struct OpenTracker {
+    settings: Settings,
+    store: Store,
+    log: Logger,
+    watch_bus: WatchBus,
+}
+
+/// A tracker that could begin: its sockets are there, too.
+pub struct PreparedTracker {
+    open: OpenTracker,
+    sockets: Vec<std::net::TcpListener>,
+    kept_sockets: ListenSockets,
 }
 
 /// A tracker that runs in this process.
@@ -35,8 +47,9 @@ pub struct RunningTracker {
     pub addresses: Vec<SocketAddr>,
     pub metrics: Metrics,
     pub view: ClusterView,
+    pub sockets: ListenSockets,
+    serving: watch::Receiver<bool>,
     stopped: watch::Receiver<bool>,
-    pidfile: Option<PathBuf>,
 }
 
 /// Opens the database, binds the listen addresses and starts the actors in the current system. Requests that come before
@@ -45,36 +58,78 @@ pub struct RunningTracker {
 /// # Errors
 /// The database cannot be used or an address cannot be bound; nothing runs then.
 pub async fn start(settings: Settings, log: Logger) -> Result<RunningTracker, StartError> {
+    Ok(open(settings, log)?.listen(ListenSockets::default()).await?.begin(false))
+}
+
+/// Opens the database.
+///
+/// # Errors
+/// It cannot be used.
+pub fn open(settings: Settings, log: Logger) -> Result<OpenTracker, StartError> {
     let watch_bus = WatchBus::new();
     let log = watch_bus.attach(log);
     let extensions = Extensions::enable(&settings.extensions).map_err(StartError::Settings)?;
     let store = Store::open(&settings.database, log.clone())?;
     store.require_extensions(&extensions.tables())?;
-    drop(extensions);
-    let mut sockets = Vec::new();
-    for address in &settings.tracker.listen {
-        let bound = listener::bind(address).await;
-        sockets.push(bound.map_err(|cause| StartError::Listen { address: address.clone(), cause })?);
+    slog::info!(log, "database is open"; "database" => store.backend().name(),
+        "schema_checked" => !settings.database.skip_schema_check, "min_fid" => %store.highest_fid());
+    Ok(OpenTracker { settings, store, log, watch_bus })
+}
+
+impl OpenTracker {
+    /// Opens the listen sockets, unless they were given or handed over.
+    ///
+    /// # Errors
+    /// An address cannot be bound.
+    pub async fn listen(self, given: ListenSockets) -> Result<PreparedTracker, StartError> {
+        let failed = |address: &str, cause| StartError::Listen { address: address.to_owned(), cause };
+        let mut sockets = given.given_for("tracker", &self.log).map_err(|cause| failed("a given socket", cause))?;
+        if sockets.is_empty() {
+            for address in &self.settings.tracker.listen {
+                let opened = given.open("tracker", address, &self.log).await;
+                sockets.push(opened.map_err(|cause| failed(address, cause))?);
+            }
+        }
+        given.close_unused(&self.log);
+        Ok(PreparedTracker { open: self, sockets, kept_sockets: given })
     }
-    let addresses: Vec<SocketAddr> = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
-    let pidfile = write_pidfile(&settings)?;
-    let (stopped, stopped_receiver) = watch::channel(false);
-    let (metrics, view) = (Metrics::default(), ClusterView::default());
-    for address in &addresses {
-        slog::info!(log, "listening"; "address" => %address, "database" => store.backend().name());
+}
+
+impl PreparedTracker {
+    /// Starts the actors in the current system. With a predecessor, clients are accepted once the pools are started.
+    pub fn begin(self, has_predecessor: bool) -> RunningTracker {
+        let Self { open: OpenTracker { settings, store, log, watch_bus }, sockets, kept_sockets } = self;
+        let addresses: Vec<SocketAddr> = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+        let (stopped, stopped_receiver) = watch::channel(false);
+        let (serving, serving_receiver) = watch::channel(false);
+        let (metrics, view) = (Metrics::default(), ClusterView::default());
+        for address in &addresses {
+            slog::info!(log, "listening"; "address" => %address, "database" => store.backend().name());
+        }
+        let supervisor = Supervisor::new(SupervisorConfig {
+            settings: Arc::new(settings),
+            store,
+            sockets,
+            view: view.clone(),
+            metrics: metrics.clone(),
+            log,
+            watch_bus,
+            serving,
+            stopped,
+            kept_sockets: kept_sockets.clone(),
+            has_predecessor,
+        })
+        .start();
+        RunningTracker {
+            supervisor,
+            addresses,
+            metrics,
+            view,
+            sockets: kept_sockets,
+            serving: serving_receiver,
+            stopped: stopped_receiver,
+        }
     }
-    let supervisor = Supervisor::new(SupervisorConfig {
-        settings: Arc::new(settings),
-        store,
-        sockets,
-        view: view.clone(),
-        metrics: metrics.clone(),
-        log,
-        watch_bus,
-        stopped,
-    })
-    .start();
-    Ok(RunningTracker { supervisor, addresses, metrics, view, stopped: stopped_receiver, pidfile })
 }
 
 impl RunningTracker {
@@ -85,28 +140,14 @@ impl RunningTracker {
         let _stopped = stopped.wait_for(|&stopped| stopped).await;
     }
 
+    /// Becomes true when the pools are started and clients are accepted.
+    pub fn serving(&self) -> watch::Receiver<bool> {
+        self.serving.clone()
+    }
+
     /// Stops in order: clients get their replies, workers finish what they hold, the database is closed.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         self.supervisor.do_send(StopTracker);
         self.wait_until_stopped().await;
     }
-}
-
-impl Drop for RunningTracker {
-    fn drop(&mut self) {
-        if let Some(pidfile) = &self.pidfile {
-            // It may have been removed by hand.
-            let _removed = std::fs::remove_file(pidfile);
-        }
-    }
-}
-
-fn write_pidfile(settings: &Settings) -> Result<Option<PathBuf>, StartError> {
-    let path = &settings.service.pidfile;
-    if path.as_os_str().is_empty() {
-        return Ok(None);
-    }
-    std::fs::write(path, format!("{}\n", std::process::id()))
-        .map_err(|cause| StartError::Pidfile { path: path.clone(), cause })?;
-    Ok(Some(path.clone()))
 }

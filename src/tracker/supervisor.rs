@@ -5,7 +5,7 @@
 
 use super::job_master::JobMaster;
 use super::job_worker::{DeleteWork, FsckWork, JobWorker, ReplicateWork};
-use super::listener::{ClientListener, ListenerConfig, StopListening};
+use super::listener::{Adopt, BeginAccepting, ClientListener, Course, ListenerConfig, SetLimits, StopListening};
 use super::monitor::{Monitor, MonitorJustRan};
 use super::pool::{Drain, GetReport, PoolConfig, PoolReport, Roster, SetDesired, WORKERS_MAX, WorkerPool};
 use super::query_worker::{OpenContext, QueryWorker};
@@ -19,6 +19,8 @@ use crate::jobs::pace::Pace;
 use crate::logging::watch::WatchBus;
 use crate::metrics::Metrics;
 use crate::notices::{AwaitMonitorRound, RefreshCluster, WakeJobs};
+use crate::service::hand_over::PassedClient;
+use crate::service::listen::ListenSockets;
 use crate::settings::Settings;
 use crate::store::{Backend, Store};
 use actix::dev::ToEnvelope;
@@ -31,7 +33,7 @@ use slog::{Logger, o};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// Query workers on a database server: their answers are waited for.
 const QUERY_WORKERS_ON_SERVER: usize = 20;
@@ -46,8 +48,14 @@ pub struct SupervisorConfig {
     pub log: Logger,
     /// Shows the log to those who watch.
     pub watch_bus: WatchBus,
+    /// Becomes true when the tracker serves: the pools are started, and clients are accepted.
+    pub serving: watch::Sender<bool>,
     /// Becomes true when the tracker has stopped.
     pub stopped: watch::Sender<bool>,
+    /// Copies of the sockets, which go when the tracker stops.
+    pub kept_sockets: ListenSockets,
+    /// Another process accepts clients until the pools are started.
+    pub has_predecessor: bool,
 }
 
 /// How the Supervisor talks to a pool, whatever its workers are.
@@ -67,6 +75,7 @@ pub struct Supervisor {
     monitor: Option<Roster<Monitor>>,
     job_master: Option<Roster<JobMaster>>,
     listener: Option<Addr<ClientListener>>,
+    query_workers: Option<Roster<QueryWorker>>,
     listener_arbiter: Arbiter,
     monitor_has_run: bool,
     stopping: bool,
@@ -80,6 +89,7 @@ impl Supervisor {
             monitor: None,
             job_master: None,
             listener: None,
+            query_workers: None,
             listener_arbiter: Arbiter::new(),
             monitor_has_run: false,
             stopping: false,
@@ -204,6 +214,7 @@ impl Supervisor {
             JobWorker::<DeleteWork>::new(seat, open.clone(), job_master.clone(), log)
         });
 
+        self.query_workers = Some(workers.clone());
         self.start_listener(workers, pace, look_up_lanes, ctx);
         self.set_desired(JobKind::Monitor, 1);
     }
@@ -242,6 +253,9 @@ impl Supervisor {
         };
         let listener =
             ClientListener::start_in_arbiter(&self.listener_arbiter.handle(), move |_ctx| ClientListener::new(config));
+        if !self.config.has_predecessor {
+            listener.do_send(BeginAccepting);
+        }
         self.listener = Some(listener);
     }
 }
@@ -258,7 +272,7 @@ impl Handler<MonitorJustRan> for Supervisor {
     type Result = ();
 
     /// The first one sets the minimum workers and so starts the pools; later ones only show that the monitor lives.
-    fn handle(&mut self, _: MonitorJustRan, _ctx: &mut Self::Context) {
+    fn handle(&mut self, _: MonitorJustRan, ctx: &mut Self::Context) {
         if self.monitor_has_run || self.stopping {
             return;
         }
@@ -266,6 +280,134 @@ impl Handler<MonitorJustRan> for Supervisor {
         slog::info!(self.config.log, "first monitor round is complete; starting workers");
         for kind in JobKind::ALL {
             self.set_desired(kind, self.minimum_workers(kind));
+        }
+        let (workers, listener) = (self.query_workers.clone(), self.listener.clone());
+        let (serving, log) = (self.config.serving.clone(), self.config.log.clone());
+        let takes_over = self.config.has_predecessor;
+        ctx.spawn(actix::fut::wrap_future(async move {
+            // Fails when the tracker stops before there is one.
+            if let (Some(mut workers), Some(listener)) = (workers, listener)
+                && workers.wait_for(|living| !living.is_empty()).await.is_ok()
+            {
+                if takes_over {
+                    listener.do_send(BeginAccepting);
+                }
+                slog::info!(log, "serving: the pools are started");
+                serving.send_replace(true);
+            }
+        }));
+    }
+}
+
+/// Claim no work any more and begin no job, for a successor is to do it. Answered when nothing is claimed any more.
+#[derive(Message, Clone, Copy, Debug)]
+#[rtype(result = "()")]
+pub struct PauseJobs;
+
+impl Handler<PauseJobs> for Supervisor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: PauseJobs, _ctx: &mut Self::Context) -> Self::Result {
+        for kind in [JobKind::Replicate, JobKind::Fsck, JobKind::Delete, JobKind::Reaper] {
+            if let Some(link) = self.pools.get(&kind) {
+                link.desire.do_send(SetDesired(0));
+            }
+        }
+        let drained = self.pools.get(&JobKind::JobMaster).map(|link| link.drain.send(Drain));
+        Box::pin(async move {
+            if let Some(drained) = drained {
+                let _mailbox = drained.await;
+            }
+        })
+    }
+}
+
+/// There is no successor after all: everything as before [`PauseJobs`].
+#[derive(Message, Clone, Copy, Debug)]
+#[rtype(result = "()")]
+pub struct ResumeJobs;
+
+impl Handler<ResumeJobs> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: ResumeJobs, _ctx: &mut Self::Context) {
+        if self.monitor_has_run && !self.stopping {
+            JobKind::ALL.into_iter().for_each(|kind| self.apply_desired(kind));
+        }
+    }
+}
+
+/// Accept nobody any more and give each client away between two of its requests. Answered when the last one is gone.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "()")]
+pub struct HandOverClients(pub mpsc::UnboundedSender<PassedClient>);
+
+impl Handler<HandOverClients> for Supervisor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, HandOverClients(successor): HandOverClients, _ctx: &mut Self::Context) -> Self::Result {
+        self.config.kept_sockets.close();
+        let given = self.listener.as_ref().map(|listener| listener.send(StopListening(Course::HandOver(successor))));
+        Box::pin(async move {
+            if let Some(given) = given {
+                let _mailbox = given.await;
+            }
+        })
+    }
+}
+
+impl Handler<Adopt> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, client: Adopt, _ctx: &mut Self::Context) {
+        if let Some(listener) = &self.listener {
+            listener.do_send(client);
+        }
+    }
+}
+
+/// Do the Supervisor and the Monitor live? Whoever is answered true has heard from both.
+#[derive(Message, Clone, Copy, Debug)]
+#[rtype(result = "bool")]
+pub struct IsAlive;
+
+impl Handler<IsAlive> for Supervisor {
+    type Result = ResponseFuture<bool>;
+
+    fn handle(&mut self, _: IsAlive, _ctx: &mut Self::Context) -> Self::Result {
+        let monitor = self.present_monitor();
+        Box::pin(async move {
+            match monitor {
+                Some(monitor) => monitor.send(Heartbeat).await.is_ok(),
+                None => false,
+            }
+        })
+    }
+}
+
+/// From now on these settings, as far as they are looked at while the tracker runs: numbers of workers, limits of clients.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "()")]
+pub struct Reload(pub Arc<Settings>);
+
+impl Handler<Reload> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Reload(settings): Reload, _ctx: &mut Self::Context) {
+        let before = JobKind::ALL.map(|kind| self.minimum_workers(kind));
+        let limits = settings.limits.clone();
+        self.config.settings = settings;
+        if let Some(listener) = &self.listener {
+            listener.do_send(SetLimits(limits));
+        }
+        if self.monitor_has_run && !self.stopping {
+            // Numbers that an operator has changed by `!want` stay unless the settings have changed them too.
+            for (kind, before) in JobKind::ALL.into_iter().zip(before) {
+                let now = self.minimum_workers(kind);
+                if now != before {
+                    self.set_desired(kind, now);
+                }
+            }
         }
     }
 }
@@ -392,6 +534,7 @@ impl Handler<StopTracker> for Supervisor {
             return;
         }
         slog::info!(self.config.log, "stopping");
+        self.config.kept_sockets.close();
         let drain = |kind: JobKind| -> BoxFuture<'static, ()> {
             let drained = self.pools.get(&kind).map(|link| link.drain.send(Drain));
             Box::pin(async move {
@@ -400,7 +543,7 @@ impl Handler<StopTracker> for Supervisor {
                 }
             })
         };
-        let closed = self.listener.as_ref().map(|listener| listener.send(StopListening));
+        let closed = self.listener.as_ref().map(|listener| listener.send(StopListening(Course::Stop)));
         let clients: BoxFuture<'static, ()> = Box::pin(async move {
             if let Some(closed) = closed {
                 let _mailbox = closed.await;

@@ -35,6 +35,7 @@ mod recovery;
 mod replicas;
 mod replicate_job;
 mod replication;
+mod service;
 mod statements;
 mod traffic;
 mod undelete;

@@ -30,13 +30,15 @@ impl Process {
 
     /// Starts `mogilefs` with these arguments and no others.
     pub fn start_plain(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mogilefs"))
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("our program starts");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mogilefs"));
+        command.args(args).stdin(Stdio::null());
+        Self::start_command(command)
+    }
+
+    /// Starts this command, which ends in our program.
+    pub fn start_command(mut command: Command) -> Self {
+        let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("our program starts");
         let stderr = child.stderr.take().expect("stderr is piped");
         let log: Arc<Log> = Arc::default();
         let reader = log.clone();
@@ -105,10 +107,18 @@ impl Process {
         self.child.wait().expect("wait");
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("signal");
+    }
+
     /// SIGTERM; gives the exit code.
     pub fn terminate(&mut self) -> Option<i32> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signal");
+        self.signal(rustix::process::Signal::TERM);
         self.child.wait().expect("wait").code()
     }
 
