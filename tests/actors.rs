@@ -14,7 +14,7 @@ use mogilefs::metrics::Metrics;
 use mogilefs::notices::{AwaitMonitorRound, RefreshCluster, WakeJobs};
 use mogilefs::settings::Settings;
 use mogilefs::store::{Store, domains};
-use mogilefs::tracker::listener::{ClientListener, ListenerConfig};
+use mogilefs::tracker::listener::{BeginAccepting, ClientListener, ListenerConfig};
 use mogilefs::tracker::monitor::{Monitor, MonitorJustRan};
 use mogilefs::tracker::pool::{Drain, GetReport, PoolConfig, Roster, SetDesired, WorkerPool};
 use mogilefs::tracker::query_worker::{OpenContext, QueryWorker};
@@ -456,7 +456,7 @@ async fn a_request_that_a_dead_worker_had_begun_is_not_repeated() {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     socket.set_nonblocking(true).expect("non-blocking");
     let address = socket.local_addr().expect("bound");
-    let _listener = ClientListener::new(ListenerConfig {
+    let listener = ClientListener::new(ListenerConfig {
         sockets: vec![socket],
         limits: settings.limits.clone(),
         workers: workers.clone(),
@@ -470,6 +470,7 @@ async fn a_request_that_a_dead_worker_had_begun_is_not_repeated() {
         look_up_lanes: None,
     })
     .start();
+    listener.do_send(BeginAccepting);
 
     let mut client = BufStream::new(TcpStream::connect(address).await.expect("accepted"));
     let requests = b"noop callid=1\r\nsleep duration=25&callid=2\r\ncreate_domain domain=once&callid=3\r\n";
