@@ -196,10 +196,59 @@ pub struct ExtensionSettings {
 pub struct NodeSettings {
     pub http_listen: String,
     pub side_channel_listen: String,
+    pub get_listen: String,
     pub docroot: PathBuf,
+    pub extra_docroots: Vec<PathBuf>,
     pub usage_interval_ms: u64,
-    pub sync: bool,
+    pub sync: SyncPolicy,
+    pub threads: usize,
+    pub connections_max: usize,
     pub idle_timeout_ms: u64,
+    pub header_timeout_ms: u64,
+    pub rate_min_bytes_per_sec: u64,
+    pub connection_bandwidth_bytes_per_sec: u64,
+    pub bandwidth_bytes_per_sec: u64,
+    pub background_bandwidth_bytes_per_sec: u64,
+}
+
+/// What of an upload is on disk when it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase", from = "SyncWord")]
+pub enum SyncPolicy {
+    /// The file and its name.
+    Always,
+    /// The file; its name follows when the file system writes its journal.
+    File,
+    /// Nothing that can be relied on.
+    Never,
+}
+
+/// As written: `true` and `false` were the words of old.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SyncWord {
+    Switch(bool),
+    Word(SyncName),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SyncName {
+    #[serde(alias = "true")]
+    Always,
+    File,
+    #[serde(alias = "false")]
+    Never,
+}
+
+impl From<SyncWord> for SyncPolicy {
+    fn from(word: SyncWord) -> Self {
+        match word {
+            SyncWord::Switch(true) | SyncWord::Word(SyncName::Always) => Self::Always,
+            SyncWord::Word(SyncName::File) => Self::File,
+            SyncWord::Switch(false) | SyncWord::Word(SyncName::Never) => Self::Never,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -259,6 +308,7 @@ impl Settings {
                 .list_separator(",")
                 .with_list_parse_key("tracker.listen")
                 .with_list_parse_key("extensions.enabled")
+                .with_list_parse_key("node.extra_docroots")
                 .try_parsing(true),
         );
         for (variable, key) in TEXTS_OF_ENVIRONMENT {
@@ -268,7 +318,9 @@ impl Settings {
         }
         for (key, value) in overrides {
             builder = match key.as_str() {
-                "tracker.listen" | "extensions.enabled" => builder.set_override(key, list(value)),
+                "tracker.listen" | "extensions.enabled" | "node.extra_docroots" => {
+                    builder.set_override(key, list(value))
+                }
                 _ => builder.set_override(key, value.as_str()),
             }
             .map_err(|error| SettingsError(format!("setting {key}: {error}")))?;
@@ -330,6 +382,9 @@ impl Settings {
             ("jobs.poll_interval_ms", self.jobs.poll_interval_ms),
             ("jobs.old_delete_queue_pause_max_ms", self.jobs.old_delete_queue_pause_max_ms),
             ("node.usage_interval_ms", self.node.usage_interval_ms),
+            ("node.connections_max", self.node.connections_max as u64),
+            ("node.idle_timeout_ms", self.node.idle_timeout_ms),
+            ("node.header_timeout_ms", self.node.header_timeout_ms),
         ] {
             if value == 0 {
                 return Err(SettingsError(format!("setting {key} must be at least 1")));
@@ -397,6 +452,20 @@ mod tests {
         let both = both.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let error = Settings::load(None, &both).expect_err("two places").to_string();
         assert!(error.contains("password_file") && !error.contains("sesame"), "{error}");
+    }
+
+    #[test]
+    fn the_sync_policy_has_words_of_today_and_of_old() {
+        for (word, policy) in [
+            ("always", SyncPolicy::Always),
+            ("true", SyncPolicy::Always),
+            ("file", SyncPolicy::File),
+            ("never", SyncPolicy::Never),
+            ("false", SyncPolicy::Never),
+        ] {
+            assert_eq!(with("node.sync", word).expect("valid").node.sync, policy, "{word}");
+        }
+        assert!(with("node.sync", "sometimes").is_err());
     }
 
     #[test]

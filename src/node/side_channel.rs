@@ -8,7 +8,6 @@ use super::digest::digest;
 use super::serve::{accept_until_stopped, stopped};
 use super::side_command::{self, SideCommand};
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -75,9 +74,9 @@ fn trimmed(line: &[u8]) -> &[u8] {
 
 async fn answer(command: SideCommand<'_>, shared: &NodeShared) -> Vec<u8> {
     match command {
-        SideCommand::Size(uri) => side_command::size_answer(uri, size_bytes(&shared.docroot, uri).await),
+        SideCommand::Size(uri) => side_command::size_answer(uri, size_bytes(shared, uri).await),
         SideCommand::Digest(hashtype, uri, reason) => {
-            let result = match side_command::on_disk(&shared.docroot, uri) {
+            let result = match side_command::on_disk(|device| shared.docroot_of(device), uri) {
                 Some(path) => digest(path, hashtype, reason, &shared.digest_limits).await,
                 None => super::digest::DigestResult::Missing,
             };
@@ -89,8 +88,8 @@ async fn answer(command: SideCommand<'_>, shared: &NodeShared) -> Vec<u8> {
     }
 }
 
-async fn size_bytes(docroot: &Path, uri: &[u8]) -> Option<u64> {
-    let path = side_command::on_disk(docroot, uri)?;
+async fn size_bytes(shared: &NodeShared, uri: &[u8]) -> Option<u64> {
+    let path = side_command::on_disk(|device| shared.docroot_of(device), uri)?;
     blocking(move || Ok(path.metadata()?.len())).await.ok()
 }
 
