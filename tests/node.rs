@@ -434,7 +434,7 @@ async fn several_document_roots() {
     assert_eq!(std::fs::read(more.path().join(fid.trim_start_matches('/'))).unwrap(), b"elsewhere");
     assert_eq!(node.get("/dev21/usage").await.status, 200);
     assert_eq!(node.get("/dev11/usage").await.status, 200);
-    assert_eq!(node.side_channel().await.ask(&format!("size {fid}")).await, format!("{fid} 9"));
+    assert_eq!(node.side_channel().await.ask(&format!("size {fid}")).await, format!("{fid} 9\r\n"));
     std::fs::create_dir(more.path().join("dev22")).unwrap();
     until("a device found later has a usage file", || more.path().join("dev22/usage").exists()).await;
     // A number that is in service does not change its place.

@@ -61,7 +61,7 @@ pub fn plan(docroot: &Path) -> io::Result<Vec<LabelledDisk>> {
 pub fn mount(disk: &LabelledDisk, chmod: bool) -> io::Result<()> {
     std::fs::create_dir_all(&disk.mount_point)?;
     if chmod {
-        std::fs::set_permissions(&disk.mount_point, std::fs::Permissions::from_mode(0))?;
+        std::fs::set_permissions(&disk.mount_point, std::fs::Permissions::from_mode(0o0))?;
     }
     said(Command::new("mount").args(["-o", "noatime"]).arg(&disk.block_device).arg(&disk.mount_point)).map(|_| ())
 }
