@@ -5,7 +5,7 @@
 use base64::Engine;
 use mogilefs::cluster::checksum::{Checksum, HashType};
 use mogilefs::node::{self, NodeStartError, RunningNode};
-use mogilefs::settings::{NodeSettings, Settings};
+use mogilefs::settings::{NodeSettings, Settings, SyncPolicy};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -233,19 +233,22 @@ async fn uploads_are_served() {
 /// S1, S3, S4 with sizes around those at which reading and writing change their ways.
 #[actix_rt::test]
 async fn files_of_all_sizes() {
-    for sync in [false, true] {
+    for sync in [SyncPolicy::Never, SyncPolicy::Always] {
         let node = TestNode::start_with(|settings| settings.sync = sync).await;
-        let mut http = node.http().await;
-        for length in [1, 8191, 256 * 1024, 256 * 1024 + 1, 512 * 1024, 3_000_001] {
+        // What was asked for by a PUT goes on in another way than what was always a GET.
+        let (mut http, mut plain) = (node.http().await, node.http().await);
+        for length in [1, 8191, 32 * 1024, 32 * 1024 + 1, 256 * 1024, 256 * 1024 + 1, 512 * 1024, 3_000_001] {
             let content = pattern(length);
             let md5 = content_md5(&content);
             assert!((200..300).contains(&http.ask("PUT", FID, &[&md5], &content).await.status));
-            assert!(http.ask("GET", FID, &[], b"").await.body == content, "{length} bytes");
             let range = format!("Range: bytes=1-{}", length * 2 / 3);
-            let part = http.ask("GET", FID, &[&range], b"").await;
-            if length > 1 {
-                assert_eq!(part.status, 206);
-                assert!(part.body == content[1..=length * 2 / 3], "{length} bytes");
+            for http in [&mut http, &mut plain] {
+                assert!(http.ask("GET", FID, &[], b"").await.body == content, "{length} bytes");
+                let part = http.ask("GET", FID, &[&range], b"").await;
+                if length > 1 {
+                    assert_eq!(part.status, 206);
+                    assert!(part.body == content[1..=length * 2 / 3], "{length} bytes");
+                }
             }
         }
     }
@@ -285,6 +288,185 @@ async fn unchanged_files_are_not_sent_again() {
     assert_eq!(http.ask("GET", FID, &["Range: bytes=0-1", &same], b"").await.status, 206);
     let other = "If-Range: Mon, 01 Jan 2001 00:00:00 GMT";
     assert_eq!(http.ask("GET", FID, &["Range: bytes=0-1", other], b"").await.status, 200);
+}
+
+/// What clients and caches say about what they have; S3 without a word of that.
+#[actix_rt::test]
+async fn entity_tags() {
+    let node = TestNode::start().await;
+    node.put(FID, b"second").await;
+    let mut http = node.http().await;
+    let tag = http.ask("GET", FID, &[], b"").await.header("etag").to_owned();
+    assert!(tag.starts_with('"') && tag.ends_with('"'), "{tag}");
+    let none = http.ask("GET", FID, &[&format!("If-None-Match: {tag}")], b"").await;
+    assert_eq!((none.status, none.header("etag"), none.body.len()), (304, tag.as_str(), 0));
+    assert_eq!(http.ask("GET", FID, &[&format!("If-Match: {tag}")], b"").await.status, 200);
+    assert_eq!(http.ask("GET", FID, &["If-Match: \"other\""], b"").await.status, 412);
+    assert_eq!(http.ask("GET", FID, &["Range: bytes=0-1", &format!("If-Range: {tag}")], b"").await.status, 206);
+    node.put(FID, b"third!").await;
+    assert_eq!(http.ask("GET", FID, &[&format!("If-None-Match: {tag}")], b"").await.status, 200);
+    assert_eq!(http.ask("GET", FID, &["Range: bytes=0-1", &format!("If-Range: {tag}")], b"").await.status, 200);
+}
+
+/// The same question, asked plainly and in a way that only the HTTP library answers, has the same answer.
+#[actix_rt::test]
+async fn both_ways_of_answering_say_the_same() {
+    let node = TestNode::start().await;
+    node.put(FID, &pattern(100_000)).await;
+    let (mut plain, mut library) = (node.http().await, node.http().await);
+    assert_eq!(library.ask("DELETE", "/dev11/none", &[], b"").await.status, 404);
+    for uri in [FID, "/", "/dev11/none", "/dev11/../x", "/dev11", "/dev11/usage", "/dev11/0"] {
+        for method in ["GET", "HEAD"] {
+            for header in [&[][..], &["Range: bytes=5-70000"], &["Range: bytes=200000-"], &["If-None-Match: *"]] {
+                let [mut one, mut other] =
+                    [plain.ask(method, uri, header, b"").await, library.ask(method, uri, header, b"").await];
+                one.headers.remove("date");
+                other.headers.remove("date");
+                assert_eq!(one.status, other.status, "{method} {uri} {header:?}");
+                assert_eq!(one.headers, other.headers, "{method} {uri} {header:?}");
+                assert!(one.body == other.body, "{method} {uri} {header:?}");
+            }
+        }
+    }
+}
+
+/// Requests that are sent without waiting for answers, also where the library takes over between them.
+#[actix_rt::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let node = TestNode::start().await;
+    node.put(FID, b"second").await;
+    let mut http = node.http().await;
+    let get = format!("GET {FID} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let delete = format!("DELETE {FID} HTTP/1.1\r\nHost: x\r\n\r\n");
+    http.send(format!("{get}{get}{delete}{get}").as_bytes()).await;
+    for (method, status) in [("GET", 200), ("GET", 200), ("DELETE", 204), ("GET", 404)] {
+        assert_eq!(http.reply(method).await.status, status);
+    }
+}
+
+/// A head that trickles in is given up.
+#[actix_rt::test]
+async fn a_slow_head_is_cut() {
+    let node = TestNode::start_with(|settings| settings.header_timeout_ms = 100).await;
+    let mut http = node.http().await;
+    http.send(b"GET / HTT").await;
+    assert!(http.is_closed().await);
+}
+
+/// A client that takes an answer too slowly is cut, though it is never silent for long.
+#[actix_rt::test]
+async fn a_slow_reader_is_cut() {
+    let node = TestNode::start_with(|settings| {
+        settings.idle_timeout_ms = 300;
+        settings.rate_min_bytes_per_sec = 1_000_000_000;
+    })
+    .await;
+    node.put(FID, &pattern(64_000_000)).await;
+    let mut http = node.http().await;
+    http.send(format!("GET {FID} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await;
+    let (mut piece, mut read) = (vec![0; 1_000_000], 0);
+    loop {
+        match tokio::time::timeout(LIMIT, http.0.read(&mut piece)).await.unwrap() {
+            Ok(0) | Err(_) => break,
+            Ok(count) => read += count,
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(read < 64_000_000, "all of it came");
+}
+
+/// Limits of bandwidth hold for answers of both kinds and for uploads.
+#[actix_rt::test]
+async fn bandwidth_is_limited() {
+    let node = TestNode::start_with(|settings| settings.connection_bandwidth_bytes_per_sec = 1_000_000).await;
+    let body = pattern(300_000);
+    for ask in ["PUT", "GET", "GET"] {
+        let begun = Instant::now();
+        let mut http = node.http().await;
+        match ask {
+            "PUT" => assert_eq!(http.ask("PUT", FID, &[], &body).await.status, 201),
+            _ => assert!(http.ask("GET", FID, &[], b"").await.body == body),
+        }
+        assert!(begun.elapsed() > Duration::from_millis(200), "{ask} took {:?}", begun.elapsed());
+    }
+}
+
+/// Who finds no room waits until another connection is closed.
+#[actix_rt::test]
+async fn connections_are_limited() {
+    let node = TestNode::start_with(|settings| settings.connections_max = 1).await;
+    let mut first = node.http().await;
+    assert_eq!(first.ask("GET", "/", &[], b"").await.status, 200);
+    let mut second = node.http().await;
+    second.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let early = tokio::time::timeout(Duration::from_millis(100), second.reply("GET")).await;
+    assert!(early.is_err(), "it did not wait");
+    drop(first);
+    assert_eq!(second.reply("GET").await.status, 200);
+}
+
+/// The address for reading refuses everything else.
+#[actix_rt::test]
+async fn the_get_address_only_reads() {
+    let node = TestNode::start_with(|settings| settings.get_listen = "127.0.0.1:0".to_owned()).await;
+    node.put(FID, b"second").await;
+    let address = node.node.get_addr.unwrap();
+    let connect = async || Http(BufReader::new(TcpStream::connect(address).await.unwrap()));
+    assert_eq!(connect().await.ask("GET", FID, &[], b"").await.body, b"second");
+    for method in ["PUT", "DELETE", "MKCOL", "COPYFROM"] {
+        assert_eq!(connect().await.ask(method, FID, &[], b"").await.status, 405, "{method}");
+    }
+    assert_eq!(node.get(FID).await.body, b"second");
+}
+
+/// Devices of several document roots are served side by side; S16–S19 hold for each.
+#[actix_rt::test]
+async fn several_document_roots() {
+    let more = tempfile::tempdir().unwrap();
+    std::fs::create_dir(more.path().join("dev21")).unwrap();
+    let node = TestNode::start_with(|settings| {
+        settings.extra_docroots = vec![more.path().to_owned()];
+        settings.usage_interval_ms = 50;
+    })
+    .await;
+    let fid = FID.replace("dev11", "dev21");
+    assert_eq!(node.put(&fid, b"elsewhere").await, 201);
+    assert_eq!(std::fs::read(more.path().join(fid.trim_start_matches('/'))).unwrap(), b"elsewhere");
+    assert_eq!(node.get("/dev21/usage").await.status, 200);
+    assert_eq!(node.get("/dev11/usage").await.status, 200);
+    assert_eq!(node.side_channel().await.ask(&format!("size {fid}")).await, format!("{fid} 9\r\n"));
+    std::fs::create_dir(more.path().join("dev22")).unwrap();
+    until("a device found later has a usage file", || more.path().join("dev22/usage").exists()).await;
+    // A number that is in service does not change its place.
+    std::fs::create_dir(node.docroot.path().join("dev21")).unwrap();
+    std::fs::create_dir(more.path().join("dev23")).unwrap();
+    until("another round", || more.path().join("dev23/usage").exists()).await;
+    assert_eq!(node.get(&fid).await.body, b"elsewhere");
+}
+
+#[actix_rt::test]
+async fn a_device_in_two_document_roots_is_refused_at_start() {
+    let [one, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    for root in [&one, &other] {
+        std::fs::create_dir(root.path().join("dev7")).unwrap();
+    }
+    let mut settings = settings(one.path());
+    settings.extra_docroots = vec![other.path().to_owned()];
+    let error = node::start(&settings, mogilefs::logging::discard()).await.err().unwrap().to_string();
+    for root in [&one, &other] {
+        assert!(error.contains(root.path().canonicalize().unwrap().join("dev7").to_str().unwrap()), "{error}");
+    }
+}
+
+/// Every policy stores what it is given (S1, S2); what a power cut takes away cannot be tried here.
+#[actix_rt::test]
+async fn uploads_by_every_sync_policy() {
+    for policy in [SyncPolicy::Always, SyncPolicy::File, SyncPolicy::Never] {
+        let node = TestNode::start_with(|settings| settings.sync = policy).await;
+        assert_eq!((node.put(FID, b"first").await, node.put(FID, b"second").await), (201, 204), "{policy:?}");
+        assert_eq!(node.ask("PUT", FID, &["Content-Range: bytes 0-1/6"], b"SE").await.status, 204);
+        assert_eq!(node.get(FID).await.body, b"SEcond");
+    }
 }
 
 /// S6.
@@ -475,6 +657,42 @@ async fn a_full_device_refuses_uploads() {
         usage.contains(&disk) && usage.contains("device: mogilefs-test\n") && usage.contains("total: 300\n")
     })
     .await;
+}
+
+/// A device that has become read-only serves what it has, refuses the rest, and says so in its usage file.
+#[actix_rt::test]
+async fn a_read_only_device_says_so() {
+    let node = TestNode::start_with(|settings| settings.usage_interval_ms = 50).await;
+    let device = node.path("/dev12");
+    let Some(_mounted) = Mounted::tiny(&device) else {
+        println!("skipped: no file system can be mounted here");
+        return;
+    };
+    let remount = |option: &str| {
+        let done = std::process::Command::new("mount").args(["-o", option]).arg(&device).status();
+        assert!(done.unwrap().success());
+    };
+    until("the mounted device is marked", || device.join(".mogilefs-device").exists()).await;
+    assert_eq!(node.put("/dev12/1.fid", b"kept").await, 201);
+    remount("remount,ro");
+    assert_eq!(node.put("/dev12/1.fid", b"lost").await, 403);
+    assert_eq!(node.put("/dev12/2.fid", b"lost").await, 403);
+    assert_eq!(node.ask("DELETE", "/dev12/1.fid", &[], b"").await.status, 403);
+    assert_eq!(node.get("/dev12/1.fid").await.body, b"kept");
+    let usage = async || String::from_utf8(node.get("/dev12/usage").await.body).unwrap();
+    let end = Instant::now() + LIMIT;
+    while !usage().await.contains("readonly: yes\n") {
+        assert!(Instant::now() < end, "{}", usage().await);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(parse_usage(&usage().await)["total"], "300");
+    remount("remount,rw");
+    let end = Instant::now() + LIMIT;
+    while usage().await.contains("readonly") {
+        assert!(Instant::now() < end, "it stays read-only");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(node.put("/dev12/1.fid", b"new").await, 204);
 }
 
 /// S14, and nothing is left of the broken upload.

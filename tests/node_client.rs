@@ -501,6 +501,7 @@ async fn connections_are_kept() {
     assert_eq!(numbers, [0, 1, 2, 3, 4]);
 }
 
+/// S33, of the delete worker.
 #[actix_rt::test]
 async fn deleting_what_is_missing_is_as_good() {
     let node = FakeNode::start(|request, _| Reply::status(request.path[1..].parse().expect("a status"))).await;

@@ -1,4 +1,4 @@
-//! Every conformance statement of database.md (section 7) and of jobs.md (section 15) has a test that names its number, or
+//! Every conformance statement of database.md (section 7), jobs.md (section 15) and storage-node.md (section 14) has a test that names its number, or
 //! stands here with the reason. Those of protocol.md: `tests/it/statements.rs`.
 
 use std::collections::BTreeSet;
@@ -30,6 +30,13 @@ const DATABASE: Statements = Statements {
 };
 
 const JOBS: Statements = Statements { letter: 'J', count: 158, directories: &["tests", "src"], not_tested: &[] };
+
+const NODES: Statements = Statements {
+    letter: 'S',
+    count: 33,
+    directories: &["tests", "src/node", "src/node_client", "src/jobs"],
+    not_tested: &[],
+};
 
 /// The numbers with this letter that a test names: in its own name (`c21_c22_…`), or in the text about it (`C21`,
 /// `C07–C10`).
@@ -103,4 +110,9 @@ fn every_statement_about_the_database_is_tested_or_listed() {
 #[test]
 fn every_statement_about_the_jobs_is_tested_or_listed() {
     assert_eq!(untested(&JOBS), [0_u16; 0], "statements without a test");
+}
+
+#[test]
+fn every_statement_about_storage_nodes_is_tested_or_listed() {
+    assert_eq!(untested(&NODES), [0_u16; 0], "statements without a test");
 }

@@ -4,6 +4,7 @@ use super::life::{self, Role, Signals, in_order_or_at_once, local};
 use super::output::Failure;
 use crate::demo::{self, DemoOptions};
 use crate::logging;
+use crate::node::automount::{self, Step};
 use crate::service;
 use crate::settings::old::OldCommandLine;
 use crate::settings::{self, Loaded, Override, Settings, Sources};
@@ -99,7 +100,10 @@ pub struct TrackerArgs {
 
 /// Start a storage node: the HTTP server that keeps the files
 #[derive(Args, Clone, Debug, Default)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct NodeArgs {
+    #[command(subcommand)]
+    task: Option<NodeTask>,
     #[command(flatten)]
     settings: SettingsArgs,
     /// HTTP address [default: 0.0.0.0:7500]
@@ -123,6 +127,33 @@ impl From<SettingsArgs> for NodeArgs {
     fn from(settings: SettingsArgs) -> Self {
         Self { settings, ..Self::default() }
     }
+}
+
+/// What there is to do for a node besides running it.
+#[derive(Subcommand, Clone, Debug)]
+enum NodeTask {
+    Automount(AutomountArgs),
+}
+
+/// Mount the disks that are labelled MogileDev<number> at their device directories, dev<number>
+///
+/// Exits with 0 if all is mounted, or there was nothing to do; 1 if some disks could not be mounted; 2 if none could.
+#[derive(Args, Clone, Debug)]
+struct AutomountArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// Directory above the device directories [default: setting node.docroot]
+    #[arg(long, value_name = "DIR")]
+    docroot: Option<PathBuf>,
+    /// Only say what would be done; so it is for everybody but the superuser
+    #[arg(long)]
+    dry_run: bool,
+    /// Close empty mount points to everybody (mode 0), so that nothing is written below an unmounted disk
+    #[arg(long)]
+    chmod_mountpoints: bool,
+    /// Also name the disks that are mounted already
+    #[arg(short, long)]
+    verbose: bool,
 }
 
 /// Start a whole cluster in one process on loopback, ready for use
@@ -150,8 +181,46 @@ async fn run_tracker(args: TrackerArgs) -> Result<(), Failure> {
     life::run(Role::Tracker, settings, log, move || Ok(again.load(extra.clone())?.settings)).await
 }
 
+/// Mounts what is labelled for us.
+fn automount(args: &AutomountArgs) -> Result<(), Failure> {
+    let docroot = args.docroot.as_ref().map(|path| path.display().to_string());
+    let (settings, _log) = prepare(&args.settings, [("node.docroot", docroot)])?;
+    let dry_run = args.dry_run || !rustix::process::geteuid().is_root();
+    let (mut mounted, mut failed) = (0, 0);
+    for disk in automount::plan(&settings.node.docroot).map_err(local)? {
+        let names = format!("{} at {}", disk.block_device.display(), disk.mount_point.display());
+        match &disk.step {
+            Step::Nothing if args.verbose => println!("mounted already: {names}"),
+            Step::Nothing => {}
+            Step::Mount if dry_run => println!("would mount {names}"),
+            Step::Mount => match automount::mount(&disk, args.chmod_mountpoints) {
+                Ok(()) => {
+                    mounted += 1;
+                    println!("mounted {names}");
+                }
+                Err(error) => {
+                    failed += 1;
+                    eprintln!("cannot mount {names}: {error}");
+                }
+            },
+            Step::Refuse(reason) => {
+                failed += 1;
+                eprintln!("not mounted: {names}: {reason}");
+            }
+        }
+    }
+    match (mounted, failed) {
+        (_, 0) => Ok(()),
+        (0, failed) => Err(Failure::Usage(format!("none of {failed} disks could be mounted"))),
+        (mounted, failed) => Err(Failure::Findings(format!("{failed} of {} disks not mounted", failed + mounted))),
+    }
+}
+
 /// Runs a storage node until a signal stops it.
 async fn run_node(args: NodeArgs) -> Result<(), Failure> {
+    if let Some(NodeTask::Automount(args)) = &args.task {
+        return automount(args);
+    }
     let docroot = args.docroot.map(|path| path.display().to_string());
     let extra = [
         ("node.http_listen", args.http_listen),

@@ -45,6 +45,7 @@ pub(crate) fn write_failure(error: &io::Error) -> (StatusCode, &'static str) {
     use io::ErrorKind as Kind;
     match error.kind() {
         Kind::StorageFull | Kind::QuotaExceeded => (StatusCode::INSUFFICIENT_STORAGE, "no space left on device"),
+        Kind::ReadOnlyFilesystem => (StatusCode::FORBIDDEN, "the device is read-only"),
         Kind::NotADirectory => (StatusCode::BAD_REQUEST, "a leading part of the path is a file"),
         Kind::IsADirectory => (StatusCode::BAD_REQUEST, "the path is a directory"),
         Kind::InvalidFilename => (StatusCode::BAD_REQUEST, "name too long"),
@@ -65,6 +66,7 @@ mod tests {
     #[test]
     fn a_full_disk_has_a_status_of_its_own() {
         assert_eq!(write_failure(&io::ErrorKind::StorageFull.into()).0, StatusCode::INSUFFICIENT_STORAGE);
+        assert_eq!(write_failure(&io::ErrorKind::ReadOnlyFilesystem.into()).0, StatusCode::FORBIDDEN);
         assert_eq!(write_failure(&io::Error::other("bad sector")).0, StatusCode::INTERNAL_SERVER_ERROR);
     }
 }

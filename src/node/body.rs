@@ -2,6 +2,7 @@
 //!
 //! Holds at most two pieces of a file in memory: one that is being sent and one that is being read.
 
+use super::pace::Pace;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use std::fs::File;
@@ -24,7 +25,7 @@ pub(crate) enum NodeBody {
     Work(LongWork),
 }
 
-type Reading = Pin<Box<dyn Future<Output = io::Result<(File, Bytes)>>>>;
+type Reading = Pin<Box<dyn Future<Output = io::Result<(File, Pace, Bytes)>>>>;
 
 /// A part of a file, from where it stands.
 pub(crate) struct FilePieces {
@@ -35,18 +36,18 @@ pub(crate) struct FilePieces {
 
 impl FilePieces {
     /// The next `length` bytes of the file. Must be made within a runtime: reading starts at once.
-    pub fn new(file: File, length: u64) -> Self {
-        Self { left: length, reading: (length > 0).then(|| read_piece(file, length)) }
+    pub fn new(file: File, length: u64, pace: Pace) -> Self {
+        Self { left: length, reading: (length > 0).then(|| read_piece(file, pace, length)) }
     }
 
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
         let result = ready!(reading.as_mut().poll(context));
         self.reading = None;
-        Poll::Ready(Some(result.map(|(file, piece)| {
+        Poll::Ready(Some(result.map(|(file, pace, piece)| {
             self.left -= piece.len() as u64;
             if self.left > 0 {
-                self.reading = Some(read_piece(file, self.left));
+                self.reading = Some(read_piece(file, pace, self.left));
             }
             piece
         })))
@@ -81,12 +82,16 @@ impl LongWork {
     }
 }
 
-fn read_piece(file: File, left: u64) -> Reading {
+fn read_piece(file: File, mut pace: Pace, left: u64) -> Reading {
     let work = tokio::task::spawn_blocking(move || {
         let piece = read_exactly(&file, left.min(PIECE_BYTES))?;
-        Ok((file, piece))
+        Ok::<_, io::Error>((file, piece))
     });
-    Box::pin(async move { work.await.map_err(io::Error::other)? })
+    Box::pin(async move {
+        let (file, piece) = work.await.map_err(io::Error::other)??;
+        pace.held_back(piece.len()).await;
+        Ok((file, pace, piece))
+    })
 }
 
 /// Reads so many bytes.

@@ -95,7 +95,13 @@ async fn store(
     mut download: Download,
 ) -> Result<Option<Checksum>, UploadError> {
     let sink = Sink::open(&target, None, hashtype)?;
-    let sink = upload::receive(async || Ok(download.next().await?), pulse, sink).await?;
+    let mut pace = shared.background_pace();
+    let next = async || {
+        let piece = download.next().await?;
+        pace.held_back(piece.as_ref().map_or(0, Bytes::len)).await;
+        Ok(piece)
+    };
+    let sink = upload::receive(next, pulse, sink).await?;
     let (sink, checksum) = sink.digested();
     sink.place(target, pulse, shared.sync).await?;
     Ok(checksum)

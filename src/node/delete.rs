@@ -20,14 +20,18 @@ pub(crate) fn delete(shared: &NodeShared, path: &str) -> Answer {
     if is_mark_name(path.name()) {
         return answer::text(StatusCode::BAD_REQUEST, "the mark of a disk is not removed");
     }
-    match remove(&path.on_disk(&shared.docroot)) {
+    let file = shared.on_disk(&path);
+    match remove(&file) {
         Ok(()) => answer::empty(StatusCode::NO_CONTENT),
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
             answer::text(StatusCode::BAD_REQUEST, "the path is a directory")
         }
         Err(error) if answer::is_missing(&error) => answer::text(StatusCode::NOT_FOUND, "not found"),
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            answer::text(StatusCode::FORBIDDEN, "the device is read-only")
+        }
         Err(error) => {
-            warn!(shared.log, "cannot delete"; "path" => %path.on_disk(&shared.docroot).display(), "error" => %error);
+            warn!(shared.log, "cannot delete"; "path" => %file.display(), "error" => %error);
             answer::text(StatusCode::INTERNAL_SERVER_ERROR, "disk error")
         }
     }

@@ -1,98 +1,139 @@
-//! GET and HEAD: files, whole or one range, and the greeting at `/`.
+//! GET and HEAD: which file, whole or one range, or why not; and the greeting at `/`.
+//!
+//! Decides and opens; sends nothing. Must never promise bytes that the file does not have at that moment.
 
 use super::NodeShared;
-use super::answer::{self, Answer};
-use super::body::{FilePieces, NodeBody, read_exactly};
 use super::byte_range::{self, Selection};
 use super::path::{DevicePath, PathRefusal};
-use hyper::header::{
-    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
-    IF_RANGE, LAST_MODIFIED, RANGE,
-};
-use hyper::{Method, StatusCode};
+use super::preconditions::{Outcome, Preconditions, Version};
+use crate::node_client::copy_order;
+use hyper::StatusCode;
 use slog::warn;
+use std::borrow::Cow;
 use std::fs::{File, Metadata};
-use std::io::{self, Seek, SeekFrom};
+use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Files and ranges up to here are read at once, on the network thread: faster than a thread pool for small ones.
-const INLINE_BYTES: u64 = 256 * 1024;
+/// What is asked for.
+pub(crate) struct Asked<'a> {
+    pub is_head: bool,
+    pub path: &'a str,
+    pub range: Option<&'a str>,
+    pub preconditions: Preconditions<'a>,
+}
+
+/// The answer.
+pub(crate) struct Found {
+    pub status: StatusCode,
+    /// Of a file, also one that is not sent.
+    version: Option<(Version, &'static str)>,
+    content_range: Option<String>,
+    pub body: FoundBody,
+}
+
+/// What follows the head. For HEAD it is described all the same, and not sent.
+pub(crate) enum FoundBody {
+    Nothing,
+    /// For people.
+    Text(Cow<'static, str>),
+    File {
+        file: File,
+        first: u64,
+        count: u64,
+    },
+}
+
+impl Found {
+    fn line(status: StatusCode, line: &'static str) -> Self {
+        Self { status, version: None, content_range: None, body: FoundBody::Text(Cow::Borrowed(line)) }
+    }
+
+    /// Length of the body in bytes, where one must be told.
+    pub fn length(&self) -> Option<u64> {
+        match &self.body {
+            FoundBody::Nothing => None,
+            FoundBody::Text(text) => Some(text.len() as u64),
+            FoundBody::File { count, .. } => Some(*count),
+        }
+    }
+
+    /// Tells each header but that of the date and those of the connection.
+    pub fn headers(&self, mut tell: impl FnMut(&str, std::fmt::Arguments<'_>)) {
+        tell("Server", format_args!("mogilefs"));
+        tell(copy_order::CAPABILITY.as_str(), format_args!("{}", copy_order::CAPABLE.to_str().unwrap_or_default()));
+        if let Some(length) = self.length() {
+            tell("Content-Length", format_args!("{length}"));
+        }
+        match &self.version {
+            Some((version, content_type)) => {
+                tell("Last-Modified", format_args!("{}", httpdate::HttpDate::from(version.modified)));
+                tell("ETag", format_args!("{version}"));
+                tell("Accept-Ranges", format_args!("bytes"));
+                tell("Content-Type", format_args!("{content_type}"));
+            }
+            None => tell("Content-Type", format_args!("text/plain")),
+        }
+        if let Some(content_range) = &self.content_range {
+            tell("Content-Range", format_args!("{content_range}"));
+        }
+    }
+}
 
 /// Answers a GET or HEAD.
-pub(crate) fn fetch(shared: &NodeShared, method: &Method, path: &str, headers: &HeaderMap) -> Answer {
-    if path == "/" {
-        return answer::text(StatusCode::OK, "mogilefs storage node");
+pub(crate) fn fetch(shared: &NodeShared, asked: &Asked<'_>) -> Found {
+    if asked.path == "/" {
+        return Found::line(StatusCode::OK, "mogilefs storage node\n");
     }
-    let path = match DevicePath::parse(path) {
+    let path = match DevicePath::parse(asked.path) {
         Ok(path) => path,
-        Err(PathRefusal::DotDot) => return answer::text(StatusCode::FORBIDDEN, "path contains .."),
-        Err(_) => return answer::text(StatusCode::NOT_FOUND, "not found"),
+        Err(PathRefusal::DotDot) => return Found::line(StatusCode::FORBIDDEN, "path contains ..\n"),
+        Err(_) => return Found::line(StatusCode::NOT_FOUND, "not found\n"),
     };
-    let file = path.on_disk(&shared.docroot);
-    match File::open(&file).and_then(|file| serve_file(file, &path, method, headers)) {
-        Ok(answer) => answer,
-        Err(error) if answer::is_missing(&error) => answer::text(StatusCode::NOT_FOUND, "not found"),
+    let file = shared.on_disk(&path);
+    if path.name() == "usage"
+        && let Some(text) = shared.read_only_usage.of(&file)
+    {
+        let body = FoundBody::Text(Cow::Owned(text));
+        return Found { status: StatusCode::OK, version: None, content_range: None, body };
+    }
+    match File::open(&file).and_then(|file| of_file(file, &path, asked)) {
+        Ok(found) => found,
+        Err(error) if super::answer::is_missing(&error) => Found::line(StatusCode::NOT_FOUND, "not found\n"),
         Err(error) => {
             warn!(shared.log, "cannot read"; "path" => %file.display(), "error" => %error);
-            answer::text(StatusCode::INTERNAL_SERVER_ERROR, "disk error")
+            Found::line(StatusCode::INTERNAL_SERVER_ERROR, "disk error\n")
         }
     }
 }
 
-fn serve_file(file: File, path: &DevicePath, method: &Method, headers: &HeaderMap) -> io::Result<Answer> {
+fn of_file(file: File, path: &DevicePath, asked: &Asked<'_>) -> io::Result<Found> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Ok(answer::text(StatusCode::FORBIDDEN, "not a file"));
+        return Ok(Found::line(StatusCode::FORBIDDEN, "not a file\n"));
     }
-    let modified = modified_whole_secs(&metadata)?;
-    if is_unmodified(headers, modified) {
-        let mut answer = answer::empty(StatusCode::NOT_MODIFIED);
-        describe(&mut answer, path, modified);
-        return Ok(answer);
-    }
-    let length = metadata.len();
-    let selection = match *method == Method::GET {
-        true => selection(headers, length, modified),
-        false => Selection::Whole,
+    let (version, length) = (version(&metadata)?, metadata.len());
+    let described = |status, content_range, body| Found {
+        status,
+        version: Some((version, content_type(path.name()))),
+        content_range,
+        body,
     };
-    let (status, first, count) = match selection {
-        Selection::Whole => (StatusCode::OK, 0, length),
-        Selection::Part { first, last } => (StatusCode::PARTIAL_CONTENT, first, last - first + 1),
-        Selection::Unsatisfiable => {
-            let mut answer = answer::text(StatusCode::RANGE_NOT_SATISFIABLE, "range not satisfiable");
-            insert(&mut answer, CONTENT_RANGE, &format!("bytes */{length}"));
-            return Ok(answer);
+    let range = match asked.preconditions.decide(&version) {
+        Outcome::Failed => return Ok(Found::line(StatusCode::PRECONDITION_FAILED, "precondition failed\n")),
+        Outcome::Unmodified => return Ok(described(StatusCode::NOT_MODIFIED, None, FoundBody::Nothing)),
+        Outcome::Send { range_counts } => asked.range.filter(|_| range_counts && !asked.is_head),
+    };
+    Ok(match range.map_or(Selection::Whole, |range| byte_range::select(range, length)) {
+        Selection::Whole => described(StatusCode::OK, None, FoundBody::File { file, first: 0, count: length }),
+        Selection::Part { first, last } => {
+            let body = FoundBody::File { file, first, count: last - first + 1 };
+            described(StatusCode::PARTIAL_CONTENT, Some(format!("bytes {first}-{last}/{length}")), body)
         }
-    };
-    let body = match *method == Method::HEAD {
-        true => NodeBody::Empty,
-        false => body_of(file, first, count)?,
-    };
-    let mut answer = answer::with_body(status, body);
-    describe(&mut answer, path, modified);
-    answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(count));
-    if let Selection::Part { first, last } = selection {
-        insert(&mut answer, CONTENT_RANGE, &format!("bytes {first}-{last}/{length}"));
-    }
-    Ok(answer)
-}
-
-fn body_of(mut file: File, first: u64, count: u64) -> io::Result<NodeBody> {
-    if first > 0 {
-        file.seek(SeekFrom::Start(first))?;
-    }
-    Ok(match count {
-        0 => NodeBody::Empty,
-        1..=INLINE_BYTES => NodeBody::Full(Some(read_exactly(&file, count)?)),
-        _ => NodeBody::File(FilePieces::new(file, count)),
+        Selection::Unsatisfiable => Found {
+            content_range: Some(format!("bytes */{length}")),
+            ..Found::line(StatusCode::RANGE_NOT_SATISFIABLE, "range not satisfiable\n")
+        },
     })
-}
-
-fn describe(answer: &mut Answer, path: &DevicePath, modified: SystemTime) {
-    insert(answer, LAST_MODIFIED, &httpdate::fmt_http_date(modified));
-    let headers = answer.headers_mut();
-    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type(path.name())));
 }
 
 /// Stored files carry no type: what they are is known to the application alone.
@@ -103,32 +144,11 @@ fn content_type(name: &str) -> &'static str {
     }
 }
 
-fn insert(answer: &mut Answer, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        answer.headers_mut().insert(name, value);
-    }
-}
-
 /// HTTP dates have whole seconds. Times before 1970 or beyond year 9999 cannot be written and become 1970.
-fn modified_whole_secs(metadata: &Metadata) -> io::Result<SystemTime> {
+fn version(metadata: &Metadata) -> io::Result<Version> {
     const YEAR_10000_SECS: u64 = 253_402_300_800;
-    let secs = metadata.modified()?.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
-    Ok(UNIX_EPOCH + Duration::from_secs(if secs < YEAR_10000_SECS { secs } else { 0 }))
-}
-
-fn is_unmodified(headers: &HeaderMap, modified: SystemTime) -> bool {
-    date(headers, IF_MODIFIED_SINCE).is_some_and(|since| modified <= since)
-}
-
-/// A range counts only if the file is still the one that the client has the other parts of.
-fn selection(headers: &HeaderMap, length: u64, modified: SystemTime) -> Selection {
-    let same_file = !headers.contains_key(IF_RANGE) || date(headers, IF_RANGE) == Some(modified);
-    match headers.get(RANGE).and_then(|range| range.to_str().ok()) {
-        Some(range) if same_file => byte_range::select(range, length),
-        _ => Selection::Whole,
-    }
-}
-
-fn date(headers: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
-    httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()
+    let age = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let secs = if age.as_secs() < YEAR_10000_SECS { age.as_secs() } else { 0 };
+    let modified: SystemTime = UNIX_EPOCH + Duration::from_secs(secs);
+    Ok(Version { modified, modified_nanos: age.as_nanos(), length: metadata.len() })
 }

@@ -4,6 +4,7 @@
 //! directory, and never answers success for an upload that is not complete in its place.
 
 mod answer;
+pub mod automount;
 mod blocking;
 mod body;
 mod byte_range;
@@ -12,12 +13,15 @@ mod copy_in;
 mod delete;
 mod devices;
 mod digest;
+mod direct;
 mod directory_sync;
 mod fetch;
 mod http;
 mod mount_guard;
 mod mounts;
+mod pace;
 mod path;
+mod preconditions;
 mod pulse;
 mod serve;
 mod side_channel;
@@ -29,41 +33,98 @@ mod usage;
 mod utilisation;
 
 use crate::service::listen::ListenSockets;
-use crate::settings::NodeSettings;
+use crate::settings::{NodeSettings, SyncPolicy};
 use devices::DeviceList;
 use digest::DigestLimits;
+use http::Access;
+use pace::{Bandwidth, Pace};
+use path::DevicePath;
+use serve::HttpThreads;
 use slog::{Logger, info, o};
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use usage::ReadOnlyUsage;
 
 /// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeStartError {
     #[error("document root {path} cannot be used (setting node.docroot): {source}")]
     Docroot { path: PathBuf, source: io::Error },
+    #[error("a device is in two places, {first} and {second} (settings node.docroot, node.extra_docroots)")]
+    DuplicateDevice { first: PathBuf, second: PathBuf },
     #[error("cannot listen on {address} (setting node.{purpose}_listen): {source}")]
     Listen { purpose: &'static str, address: String, source: io::Error },
 }
 
 /// What all connections and background tasks of a node share.
 pub(crate) struct NodeShared {
-    /// Above the device directories, without symbolic links.
-    docroot: PathBuf,
-    /// Sync file and directory before an upload is answered.
-    sync: bool,
+    /// Above the device directories, without symbolic links; at least one.
+    docroots: Vec<PathBuf>,
+    sync: SyncPolicy,
     idle_timeout: Duration,
+    /// How long running requests may take once the node stops.
+    finish_limit: watch::Sender<Duration>,
+    header_timeout: Duration,
+    connections_max: usize,
+    rate_min_bytes_per_sec: u64,
+    connection_bandwidth_bytes_per_sec: u64,
+    bandwidth: Option<Arc<Bandwidth>>,
+    background_bandwidth: Option<Arc<Bandwidth>>,
+    read_only_usage: ReadOnlyUsage,
     started: SystemTime,
     devices: DeviceList,
     digest_limits: DigestLimits,
     /// The latest utilisation group, as sent to `watch` connections; empty before the first.
     utilisation: watch::Sender<Arc<str>>,
     log: Logger,
+}
+
+impl NodeShared {
+    /// The document root of the device with this name, also of one that does not exist.
+    fn docroot_of(&self, device: &str) -> &Path {
+        let [first, others @ ..] = self.docroots.as_slice() else { return Path::new("") };
+        if others.is_empty() {
+            return first;
+        }
+        let devices = self.devices.load();
+        let known = devices.iter().find(|known| known.path.ends_with(device)).and_then(|known| known.path.parent());
+        let holds_it = |docroot: &&PathBuf| match known {
+            Some(known) => docroot.as_path() == known,
+            // Not yet found.
+            None => docroot.join(device).is_dir(),
+        };
+        self.docroots.iter().find(holds_it).unwrap_or(first)
+    }
+
+    fn device_dir(&self, path: &DevicePath) -> PathBuf {
+        path.device_dir(self.docroot_of(path.device()))
+    }
+
+    fn on_disk(&self, path: &DevicePath) -> PathBuf {
+        path.on_disk(self.docroot_of(path.device()))
+    }
+
+    /// The pace of a body from or to a client.
+    fn pace(&self) -> Pace {
+        let own = Bandwidth::of(self.connection_bandwidth_bytes_per_sec);
+        Pace::new(own.into_iter().chain(self.bandwidth.clone()), self.idle_timeout, self.rate_min_bytes_per_sec)
+    }
+
+    /// The pace of a copy from another node.
+    fn background_pace(&self) -> Pace {
+        let limits = self.background_bandwidth.iter().chain(&self.bandwidth).cloned();
+        Pace::new(limits, self.idle_timeout, 0)
+    }
+
+    fn bandwidth_is_free(&self) -> bool {
+        self.bandwidth.is_none() && self.connection_bandwidth_bytes_per_sec == 0
+    }
 }
 
 /// A node at work. Dropping it stops it too, but without waiting for running requests.
@@ -73,12 +134,14 @@ pub struct RunningNode {
     pub http_addr: SocketAddr,
     /// Where the side channel is served; the port is the real one if 0 was asked for.
     pub side_channel_addr: SocketAddr,
+    /// Where HTTP is served for reading only, if it was asked for.
+    pub get_addr: Option<SocketAddr>,
     /// For a successor.
     pub sockets: ListenSockets,
-    /// How long running requests may take once the node stops.
-    finish_limit: watch::Sender<Duration>,
+    shared: Arc<NodeShared>,
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
+    threads: HttpThreads,
     background: Background,
 }
 
@@ -100,13 +163,14 @@ impl RunningNode {
     /// The same, with another limit for running requests.
     pub async fn stop_within(self, limit: Duration) {
         self.sockets.close();
-        self.finish_limit.send_replace(limit);
+        self.shared.finish_limit.send_replace(limit);
         // No receiver is left only if both listeners have ended already.
         let _ = self.stop.send(true);
         for listener in self.listeners {
             // A listener that panicked has nothing left to finish.
             let _ = listener.await;
         }
+        self.threads.ended().await;
         drop(self.background);
     }
 }
@@ -130,15 +194,32 @@ pub async fn start_with(
     sockets: ListenSockets,
     log: Logger,
 ) -> Result<RunningNode, NodeStartError> {
-    let docroot = usable_docroot(settings)?;
+    let docroots = usable_docroots(settings)?;
+    let scan = devices::scan(&docroots, &[]);
+    if let Some((first, second)) = scan.duplicates.into_iter().next() {
+        return Err(NodeStartError::DuplicateDevice { first, second });
+    }
     let http = listen(&sockets, "http", &settings.http_listen, &log).await?;
+    let get = match settings.get_listen.as_str() {
+        "" => None,
+        address => Some(listen(&sockets, "get", address, &log).await?),
+    };
     let side_channel = listen(&sockets, "side_channel", &settings.side_channel_listen, &log).await?;
     sockets.close_unused(&log);
     let (http_addr, side_channel_addr) = (local_addr(&http)?, local_addr(&side_channel)?);
+    let get_addr = get.as_ref().map(local_addr).transpose()?;
     let shared = Arc::new(NodeShared {
-        docroot,
+        docroots,
         sync: settings.sync,
         idle_timeout: Duration::from_millis(settings.idle_timeout_ms),
+        finish_limit: watch::Sender::new(serve::FINISH_LIMIT),
+        header_timeout: Duration::from_millis(settings.header_timeout_ms),
+        connections_max: settings.connections_max,
+        rate_min_bytes_per_sec: settings.rate_min_bytes_per_sec,
+        connection_bandwidth_bytes_per_sec: settings.connection_bandwidth_bytes_per_sec,
+        bandwidth: Bandwidth::of(settings.bandwidth_bytes_per_sec),
+        background_bandwidth: Bandwidth::of(settings.background_bandwidth_bytes_per_sec),
+        read_only_usage: ReadOnlyUsage::default(),
         started: SystemTime::now(),
         devices: DeviceList::default(),
         digest_limits: DigestLimits::default(),
@@ -153,28 +234,41 @@ pub async fn start_with(
         actix_rt::spawn(utilisation::run(Arc::clone(&shared))),
     ]);
     let stop = watch::Sender::new(false);
-    let finish_limit = watch::Sender::new(serve::FINISH_LIMIT);
-    let listeners = vec![
-        actix_rt::spawn(http::listen(http, Arc::clone(&shared), stop.subscribe(), finish_limit.subscribe())),
-        actix_rt::spawn(side_channel::listen(
-            side_channel,
-            Arc::clone(&shared),
-            stop.subscribe(),
-            finish_limit.subscribe(),
-        )),
+    let threads = HttpThreads::start(thread_count(settings), &shared, &stop.subscribe());
+    let accept = |listener, access| threads.accept(listener, access, stop.subscribe(), shared.log.clone());
+    let mut listeners = vec![
+        actix_rt::spawn(accept(http, Access::Full)),
+        actix_rt::spawn(side_channel::listen(side_channel, Arc::clone(&shared), stop.subscribe())),
     ];
+    listeners.extend(get.map(|get| actix_rt::spawn(accept(get, Access::Read))));
     info!(shared.log, "storage node started"; "http" => %http_addr, "side_channel" => %side_channel_addr,
-        "docroot" => %shared.docroot.display(), "devices" => shared.devices.load().len());
-    Ok(RunningNode { http_addr, side_channel_addr, sockets, finish_limit, stop, listeners, background })
+        "get" => get_addr.map_or_else(String::new, |address| address.to_string()),
+        "docroots" => shared.docroots.iter().map(|docroot| docroot.display().to_string()).collect::<Vec<_>>().join(" "),
+        "devices" => shared.devices.load().len());
+    Ok(RunningNode { http_addr, side_channel_addr, get_addr, sockets, shared, stop, listeners, threads, background })
 }
 
-fn usable_docroot(settings: &NodeSettings) -> Result<PathBuf, NodeStartError> {
-    let failed = |source| NodeStartError::Docroot { path: settings.docroot.clone(), source };
-    let docroot = settings.docroot.canonicalize().map_err(failed)?;
-    match docroot.is_dir() {
-        true => Ok(docroot),
-        false => Err(failed(io::ErrorKind::NotADirectory.into())),
+fn thread_count(settings: &NodeSettings) -> usize {
+    match settings.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
     }
+}
+
+/// Each once, without symbolic links.
+fn usable_docroots(settings: &NodeSettings) -> Result<Vec<PathBuf>, NodeStartError> {
+    let mut docroots = Vec::new();
+    for path in std::iter::once(&settings.docroot).chain(&settings.extra_docroots) {
+        let failed = |source| NodeStartError::Docroot { path: path.clone(), source };
+        let docroot = path.canonicalize().map_err(failed)?;
+        if !docroot.is_dir() {
+            return Err(failed(io::ErrorKind::NotADirectory.into()));
+        }
+        if !docroots.contains(&docroot) {
+            docroots.push(docroot);
+        }
+    }
+    Ok(docroots)
 }
 
 /// `purpose` as a successor and systemd name the socket; the setting is `node.<purpose>_listen`.

@@ -56,6 +56,11 @@ impl DevicePath {
         self.device_dir(docroot).join(&self.below)
     }
 
+    /// The name of the device directory.
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
     /// The last component.
     pub fn name(&self) -> &str {
         self.below.file_name().and_then(|name| name.to_str()).unwrap_or_default()

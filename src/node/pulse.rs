@@ -1,5 +1,6 @@
 //! When a connection last moved a byte, so that idle ones can be closed with one timer each.
 
+use bytes::BytesMut;
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
@@ -41,7 +42,8 @@ impl Pulse {
         DiskWork(Rc::clone(self))
     }
 
-    fn beat(&self) {
+    /// A byte has moved.
+    pub fn beat(&self) {
         self.last_progress.set(Instant::now());
     }
 }
@@ -56,8 +58,9 @@ impl Drop for DiskWork {
     }
 }
 
-/// A socket that notes its progress.
+/// A socket that notes its progress, and what was read of it before.
 pub(crate) struct PulsedStream {
+    pub read_before: BytesMut,
     pub stream: TcpStream,
     pub pulse: Rc<Pulse>,
 }
@@ -65,6 +68,11 @@ pub(crate) struct PulsedStream {
 impl AsyncRead for PulsedStream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.read_before.is_empty() {
+            let count = this.read_before.len().min(buffer.remaining());
+            buffer.put_slice(&this.read_before.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
         let result = Pin::new(&mut this.stream).poll_read(context, buffer);
         if result.is_ready() {
             this.pulse.beat();

@@ -8,9 +8,7 @@ use super::digest::digest;
 use super::serve::{accept_until_stopped, stopped};
 use super::side_command::{self, SideCommand};
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -19,14 +17,9 @@ use tokio::sync::watch;
 const LINE_BYTES_MAX: u64 = 16 * 1024;
 
 /// Serves the side channel until the node stops.
-pub(crate) async fn listen(
-    listener: TcpListener,
-    shared: Arc<NodeShared>,
-    stop: watch::Receiver<bool>,
-    finish_limit: watch::Receiver<Duration>,
-) {
+pub(crate) async fn listen(listener: TcpListener, shared: Arc<NodeShared>, stop: watch::Receiver<bool>) {
     let serve = |stream| connection(stream, Arc::clone(&shared), stop.clone());
-    accept_until_stopped(listener, stop.clone(), &finish_limit, &shared.log, serve).await;
+    accept_until_stopped(listener, stop.clone(), &shared, serve).await;
 }
 
 async fn connection(mut stream: TcpStream, shared: Arc<NodeShared>, mut stop: watch::Receiver<bool>) {
@@ -81,9 +74,9 @@ fn trimmed(line: &[u8]) -> &[u8] {
 
 async fn answer(command: SideCommand<'_>, shared: &NodeShared) -> Vec<u8> {
     match command {
-        SideCommand::Size(uri) => side_command::size_answer(uri, size_bytes(&shared.docroot, uri).await),
+        SideCommand::Size(uri) => side_command::size_answer(uri, size_bytes(shared, uri).await),
         SideCommand::Digest(hashtype, uri, reason) => {
-            let result = match side_command::on_disk(&shared.docroot, uri) {
+            let result = match side_command::on_disk(|device| shared.docroot_of(device), uri) {
                 Some(path) => digest(path, hashtype, reason, &shared.digest_limits).await,
                 None => super::digest::DigestResult::Missing,
             };
@@ -95,8 +88,8 @@ async fn answer(command: SideCommand<'_>, shared: &NodeShared) -> Vec<u8> {
     }
 }
 
-async fn size_bytes(docroot: &Path, uri: &[u8]) -> Option<u64> {
-    let path = side_command::on_disk(docroot, uri)?;
+async fn size_bytes(shared: &NodeShared, uri: &[u8]) -> Option<u64> {
+    let path = side_command::on_disk(|device| shared.docroot_of(device), uri)?;
     blocking(move || Ok(path.metadata()?.len())).await.ok()
 }
 

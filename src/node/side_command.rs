@@ -64,11 +64,11 @@ fn is_reason(word: &[u8]) -> bool {
 }
 
 /// Where a URI lies on disk; `None` if it is not in a device directory. It must hold no `..`.
-pub(crate) fn on_disk(docroot: &Path, uri: &[u8]) -> Option<PathBuf> {
+pub(crate) fn on_disk<'a>(docroot_of: impl Fn(&str) -> &'a Path, uri: &[u8]) -> Option<PathBuf> {
     let below = uri.strip_prefix(b"/")?;
-    let device = below.split(|&byte| byte == b'/').next()?;
-    device_number(std::str::from_utf8(device).ok()?)?;
-    Some(docroot.join(OsStr::from_bytes(below)))
+    let device = std::str::from_utf8(below.split(|&byte| byte == b'/').next()?).ok()?;
+    device_number(device)?;
+    Some(docroot_of(device).join(OsStr::from_bytes(below)))
 }
 
 /// The answer to `size`; `None` for a missing file.
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn only_device_directories_are_looked_at() {
-        let docroot = Path::new("/data");
+        let docroot = |_: &str| Path::new("/data");
         assert_eq!(on_disk(docroot, b"/dev1/a"), Some(PathBuf::from("/data/dev1/a")));
         assert_eq!(on_disk(docroot, b"/dev1"), Some(PathBuf::from("/data/dev1")));
         for outside in ["dev1/a", "/x", "//dev1/a", "/dev/a", "/"] {

@@ -5,7 +5,7 @@
 
 use super::NodeShared;
 use super::blocking::blocking;
-use super::devices::{self, DeviceDirectory};
+use super::devices::DeviceDirectory;
 use super::temp_file::is_temp_name;
 use slog::{info, warn};
 use std::fs::DirEntry;
@@ -28,11 +28,11 @@ const CLOCK_TICK: Duration = Duration::from_millis(20);
 pub(crate) async fn run(shared: Arc<NodeShared>) {
     let cancelled = CancelOnDrop::default();
     let flag = Arc::clone(&cancelled.0);
-    let (docroot, before) = (shared.docroot.clone(), shared.started - CLOCK_TICK);
-    report(&shared, "temporary files", blocking(move || sweep_temp_files(&docroot, before, &flag)).await);
+    let (devices, before) = (shared.devices.load(), shared.started - CLOCK_TICK);
+    report(&shared, "temporary files", blocking(move || Ok(sweep_temp_files(&devices, before, &flag))).await);
     loop {
-        let docroot = shared.docroot.clone();
-        report(&shared, "write tests", blocking(move || expire_write_tests(&docroot, SystemTime::now())).await);
+        let devices = shared.devices.load();
+        report(&shared, "write tests", blocking(move || Ok(expire_write_tests(&devices, SystemTime::now()))).await);
         tokio::time::sleep(TEST_WRITE_INTERVAL).await;
     }
 }
@@ -55,13 +55,13 @@ fn report(shared: &NodeShared, what: &'static str, removed: io::Result<u64>) {
     }
 }
 
-fn sweep_temp_files(docroot: &Path, before: SystemTime, cancelled: &AtomicBool) -> io::Result<u64> {
+fn sweep_temp_files(devices: &[DeviceDirectory], before: SystemTime, cancelled: &AtomicBool) -> u64 {
     let mut removed = 0;
-    for DeviceDirectory { path, .. } in devices::scan(docroot)? {
-        let mut directories = vec![path];
+    for DeviceDirectory { path, .. } in devices {
+        let mut directories = vec![path.clone()];
         while let Some(directory) = directories.pop() {
             if cancelled.load(Ordering::Relaxed) {
-                return Ok(removed);
+                return removed;
             }
             for entry in entries(&directory) {
                 // Of the entry itself: symbolic links are not followed.
@@ -73,17 +73,17 @@ fn sweep_temp_files(docroot: &Path, before: SystemTime, cancelled: &AtomicBool) 
             }
         }
     }
-    Ok(removed)
+    removed
 }
 
-fn expire_write_tests(docroot: &Path, now: SystemTime) -> io::Result<u64> {
+fn expire_write_tests(devices: &[DeviceDirectory], now: SystemTime) -> u64 {
     let before = now - TEST_WRITE_AGE;
-    Ok(devices::scan(docroot)?
+    devices
         .iter()
         .flat_map(|device| entries(&device.path.join("test-write")))
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
         .map(|entry| remove_if_older(&entry, before))
-        .sum())
+        .sum()
 }
 
 /// What can be read of a directory. One that cannot is skipped: a broken device must not keep the others unswept.
@@ -116,6 +116,10 @@ mod tests {
         docroot
     }
 
+    fn devices(docroot: &tempfile::TempDir) -> Vec<DeviceDirectory> {
+        crate::node::devices::scan(&[docroot.path().to_owned()], &[]).devices
+    }
+
     fn left(docroot: &tempfile::TempDir, files: &[(&str, SystemTime)]) -> Vec<bool> {
         files.iter().map(|(name, _)| docroot.path().join(name).exists()).collect()
     }
@@ -134,7 +138,7 @@ mod tests {
             ("elsewhere/.0000000001.fid.17.3.tmp", old),
         ];
         let docroot = docroot_with(&files);
-        assert_eq!(sweep_temp_files(docroot.path(), now, &AtomicBool::new(false)).expect("swept"), 2);
+        assert_eq!(sweep_temp_files(&devices(&docroot), now, &AtomicBool::new(false)), 2);
         assert_eq!(left(&docroot, &files), [false, false, true, true, true, true]);
     }
 
@@ -145,7 +149,7 @@ mod tests {
         let ago = |minutes: u64| now - Duration::from_secs(60 * minutes);
         let files = [("dev1/test-write/test-write-59", ago(61)), ("dev1/test-write/a", ago(59)), ("dev1/a", ago(99))];
         let docroot = docroot_with(&files);
-        assert_eq!(expire_write_tests(docroot.path(), now).expect("swept"), 1);
+        assert_eq!(expire_write_tests(&devices(&docroot), now), 1);
         assert_eq!(left(&docroot, &files), [false, true, true]);
     }
 }

@@ -44,6 +44,11 @@ impl TempFile {
         self.file.write_all(bytes)
     }
 
+    /// Puts the bytes on disk; the name is another matter.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
     /// Gives the file its name; what had that name before is replaced. With `sync`, file and directory are on disk when
     /// this returns.
     ///

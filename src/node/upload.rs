@@ -11,11 +11,13 @@ use super::blocking::blocking;
 use super::content_range::ContentRange;
 use super::directory_sync::sync_directory;
 use super::mount_guard::is_mark_name;
+use super::pace::Pace;
 use super::path::{DevicePath, PathRefusal};
 use super::pulse::Pulse;
 use super::temp_file::{TempFile, is_temp_name};
 use crate::cluster::checksum::{Checksum, HashType, Hasher};
 use crate::node_client::NodeError;
+use crate::settings::SyncPolicy;
 use base64::Engine;
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -57,6 +59,8 @@ pub(super) enum UploadError {
     NoDevice,
     #[error("the body ended early: {0}")]
     Broken(hyper::Error),
+    #[error("the client is too slow")]
+    TooSlow,
     #[error("{0}")]
     Source(#[from] NodeError),
     #[error("{0}")]
@@ -71,7 +75,7 @@ pub(crate) async fn upload(shared: &NodeShared, pulse: &Rc<Pulse>, request: Requ
         Ok(Stored { replaced: false }) => answer::empty(StatusCode::CREATED),
         Err(error) => {
             note(shared, head.uri.path(), &error);
-            if !head.headers.contains_key(EXPECT) {
+            if !head.headers.contains_key(EXPECT) && !matches!(error, UploadError::TooSlow) {
                 drain(&mut body).await;
             }
             refusal(&error)
@@ -100,7 +104,8 @@ async fn store(
     let part = part(headers)?;
     let target = target(shared, path)?;
     let sink = Sink::open(&target, part, announced.map(|_| HashType::Md5))?;
-    let sink = receive(async || next_piece(body).await, pulse, sink).await?;
+    let mut pace = shared.pace();
+    let sink = receive(async || next_piece(body, &mut pace).await, pulse, sink).await?;
     let (sink, digest) = sink.digested();
     if announced.is_some_and(|announced| digest.is_none_or(|read| read.digest != announced)) {
         return Err(UploadError::WrongMd5);
@@ -133,7 +138,7 @@ pub(super) fn target(shared: &NodeShared, path: &str) -> Result<Target, UploadEr
     if is_temp_name(path.name()) || is_mark_name(path.name()) {
         return Err(UploadError::ReservedName);
     }
-    let target = Target { device_dir: path.device_dir(&shared.docroot), file: path.on_disk(&shared.docroot) };
+    let target = Target { device_dir: shared.device_dir(&path), file: shared.on_disk(&path) };
     // Asked each time: a disk may have gone since the last upload.
     if !target.device_dir.is_dir() {
         return Err(UploadError::NoDevice);
@@ -228,26 +233,32 @@ impl Sink {
         (self, digest)
     }
 
-    /// Gives the file its place. With `sync` it is on disk, and so is its name, when this returns.
-    pub async fn place(self, target: Target, pulse: &Rc<Pulse>, sync: bool) -> io::Result<Stored> {
+    /// Gives the file its place. When this returns, so much of it is on disk as the policy says.
+    pub async fn place(self, target: Target, pulse: &Rc<Pulse>, sync: SyncPolicy) -> io::Result<Stored> {
         let _waiting_for_disk = pulse.disk_work();
         let finish = move || self.finish(&target, sync);
         // Without sync it is one rename.
-        if sync { blocking(finish).await } else { finish() }
+        if sync == SyncPolicy::Never { finish() } else { blocking(finish).await }
     }
 
-    fn finish(self, target: &Target, sync: bool) -> io::Result<Stored> {
+    fn finish(self, target: &Target, sync: SyncPolicy) -> io::Result<Stored> {
+        let with_name = sync == SyncPolicy::Always;
         match self.file {
-            SinkFile::Whole(temp) => temp.place(&target.file, sync)?,
-            SinkFile::Part(file) if sync => {
+            SinkFile::Whole(temp) => {
+                if sync == SyncPolicy::File {
+                    temp.sync()?;
+                }
+                temp.place(&target.file, with_name)?;
+            }
+            SinkFile::Part(_) if sync == SyncPolicy::Never => {}
+            SinkFile::Part(file) => {
                 file.sync_all()?;
-                if !self.replaces {
+                if with_name && !self.replaces {
                     target.file.parent().map_or(Ok(()), sync_directory)?;
                 }
             }
-            SinkFile::Part(_) => {}
         }
-        if sync {
+        if with_name {
             self.made_directories.iter().filter_map(|made| made.parent()).try_for_each(sync_directory)?;
         }
         Ok(Stored { replaced: self.replaces })
@@ -255,9 +266,10 @@ impl Sink {
 }
 
 /// The next bytes of a body. Its length is checked by the HTTP layer: a body that ends early is an error.
-async fn next_piece(body: &mut Incoming) -> Result<Option<Bytes>, UploadError> {
-    while let Some(frame) = body.frame().await {
+async fn next_piece(body: &mut Incoming, pace: &mut Pace) -> Result<Option<Bytes>, UploadError> {
+    while let Some(frame) = pace.wait_for_client(body.frame()).await {
         if let Ok(piece) = frame.map_err(UploadError::Broken)?.into_data() {
+            pace.moved(piece.len()).await.map_err(|_| UploadError::TooSlow)?;
             return Ok(Some(piece));
         }
     }
@@ -328,6 +340,7 @@ pub(super) fn refusal(error: &UploadError) -> Answer {
             answer::text(status, line)
         }
         UploadError::Source(_) => answer::text(StatusCode::BAD_GATEWAY, &error.to_string()),
+        UploadError::TooSlow => answer::closing(answer::text(StatusCode::REQUEST_TIMEOUT, &error.to_string())),
         UploadError::Broken(_) => answer::closing(answer::text(StatusCode::BAD_REQUEST, "the body ended early")),
         _ => answer::text(StatusCode::BAD_REQUEST, &error.to_string()),
     }

@@ -4,7 +4,7 @@
 
 use super::NodeShared;
 use super::blocking::blocking;
-use super::devices::{self, DeviceDirectory};
+use super::devices::{self, DeviceDirectory, Scan};
 use super::mount_guard::{self, Mark};
 use super::mounts::{self, Mount};
 use super::temp_file::TempFile;
@@ -12,7 +12,7 @@ use slog::{info, warn};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -63,8 +63,10 @@ fn one_line(path: &Path) -> String {
     path.display().to_string().replace(['\n', '\r'], "?")
 }
 
-/// Writes the usage file of a device, also of one whose mark is lost or cannot be read: it shows none then. May block.
-fn write_usage(docroot: &Path, device: &Path, mounts: &[Mount]) -> io::Result<()> {
+/// Writes the usage file of a device, also of one whose mark is lost or cannot be read: it shows none then. That of a
+/// read-only device is kept in memory and served from there: what is on its disk gets ever older. May block.
+fn write_usage(shared: &NodeShared, device: &Path, mounts: &[Mount]) -> io::Result<()> {
+    let docroot = device.parent().unwrap_or(device);
     let real = device.canonicalize()?;
     let mount = mounts::of(mounts, &real);
     let source = mount.map_or(real.as_path(), |mount| &mount.source);
@@ -75,15 +77,42 @@ fn write_usage(docroot: &Path, device: &Path, mounts: &[Mount]) -> io::Result<()
     let mark = mount_guard::look(docroot, device, &real, mounts);
     let shown = mark.as_ref().ok().and_then(Mark::shown);
     let target = device.join("usage");
-    let mut temp = TempFile::beside(&target)?;
-    temp.write_all(usage_text(space, source, disk, unix_secs, shown).as_bytes())?;
-    temp.place(&target, false)?;
+    let text = usage_text(space, source, disk, unix_secs, shown);
+    let written = write_beside(&target, &text);
+    let is_read_only = written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem);
+    shared.read_only_usage.set(&target, is_read_only.then(|| format!("{text}readonly: yes\n")));
+    written?;
     match mark {
         Ok(Mark::Present(_)) => Ok(()),
         Ok(Mark::Lost) => Err(io::Error::other(
             "the device has lost its mark, and nothing is mounted for it: is its disk mounted? (mount guard)",
         )),
         Err(error) => Err(io::Error::new(error.kind(), format!("the mark of the device (mount guard): {error}"))),
+    }
+}
+
+fn write_beside(target: &Path, text: &str) -> io::Result<()> {
+    let mut temp = TempFile::beside(target)?;
+    temp.write_all(text.as_bytes())?;
+    temp.place(target, false)
+}
+
+/// Usage files that cannot be written, because their device is read-only: what they would say.
+#[derive(Default)]
+pub(crate) struct ReadOnlyUsage(Mutex<BTreeMap<PathBuf, String>>);
+
+impl ReadOnlyUsage {
+    /// What the usage file at this path would say; `None` if it stands there.
+    pub fn of(&self, path: &Path) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+    }
+
+    fn set(&self, path: &Path, text: Option<String>) {
+        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match text {
+            Some(text) => _ = texts.insert(path.to_owned(), text),
+            None => _ = texts.remove(path),
+        }
     }
 }
 
@@ -127,22 +156,30 @@ impl UsageRounds {
     }
 
     async fn begin_round(&mut self) {
-        let docroot = self.shared.docroot.clone();
-        let (found, mounts) = match blocking(move || Ok((devices::scan(&docroot)?, mounts::current()))).await {
-            Ok((found, mounts)) => (found, Arc::new(mounts)),
-            Err(error) => {
-                let docroot = self.shared.docroot.clone();
-                return self.note(docroot, Err(error));
-            }
-        };
-        self.note(self.shared.docroot.clone(), Ok(()));
-        for DeviceDirectory { path, .. } in &found {
-            let (docroot, device, mounts) = (self.shared.docroot.clone(), path.clone(), Arc::clone(&mounts));
+        let shared = Arc::clone(&self.shared);
+        let look = move || Ok((devices::scan(&shared.docroots, &shared.devices.load()), mounts::current()));
+        // It fails only if the look panics: the next round looks again.
+        let Ok((found, mounts)) = blocking(look).await else { return };
+        self.note_scan(&found);
+        let mounts = Arc::new(mounts);
+        for DeviceDirectory { path, .. } in &found.devices {
+            let (shared, device, mounts) = (Arc::clone(&self.shared), path.clone(), Arc::clone(&mounts));
             self.writing
                 .entry(path.clone())
-                .or_insert_with(|| tokio::task::spawn_blocking(move || write_usage(&docroot, &device, &mounts)));
+                .or_insert_with(|| tokio::task::spawn_blocking(move || write_usage(&shared, &device, &mounts)));
         }
-        self.shared.devices.store(found);
+        self.shared.devices.store(found.devices);
+    }
+
+    fn note_scan(&mut self, found: &Scan) {
+        for docroot in self.shared.docroots.clone() {
+            let failure = found.failures.iter().find(|(failed, _)| *failed == docroot);
+            self.note(docroot, failure.map_or(Ok(()), |(_, error)| Err(io::Error::other(error.to_string()))));
+        }
+        for (in_service, ignored) in &found.duplicates {
+            let text = format!("its number is in service at {}: it is left alone", in_service.display());
+            self.note(ignored.clone(), Err(io::Error::other(text)));
+        }
     }
 
     /// Takes note of what has been written since; what still hangs stays, and gets no second writer.

@@ -133,6 +133,7 @@ fn digest_in(answer: &[u8], path: &str, hashtype: HashType) -> Option<Checksum> 
 mod tests {
     use super::*;
 
+    /// S32: whatever is no digest of the copy leads to GET, also what older nodes say of a word that they do not know.
     #[test]
     fn only_digests_of_this_copy_are_taken() {
         let digest = "900150983cd24fb0d6963f7d28e17f72";
@@ -144,6 +145,7 @@ mod tests {
             format!("/dev1/a.fid SHA-1={digest}"),
             format!("/dev1/a.fid MD5={digest}00"),
             "/dev1/a.fid MD5=-1".to_owned(),
+            "ERROR: unknown command: md5".to_owned(),
             "ERR read /dev1/a.fid at 0 failed".to_owned(),
             String::new(),
         ] {

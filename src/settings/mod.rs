@@ -210,10 +210,59 @@ pub struct ExtensionSettings {
 pub struct NodeSettings {
     pub http_listen: String,
     pub side_channel_listen: String,
+    pub get_listen: String,
     pub docroot: PathBuf,
+    pub extra_docroots: Vec<PathBuf>,
     pub usage_interval_ms: u64,
-    pub sync: bool,
+    pub sync: SyncPolicy,
+    pub threads: usize,
+    pub connections_max: usize,
     pub idle_timeout_ms: u64,
+    pub header_timeout_ms: u64,
+    pub rate_min_bytes_per_sec: u64,
+    pub connection_bandwidth_bytes_per_sec: u64,
+    pub bandwidth_bytes_per_sec: u64,
+    pub background_bandwidth_bytes_per_sec: u64,
+}
+
+/// What of an upload is on disk when it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase", from = "SyncWord")]
+pub enum SyncPolicy {
+    /// The file and its name.
+    Always,
+    /// The file; its name follows when the file system writes its journal.
+    File,
+    /// Nothing that can be relied on.
+    Never,
+}
+
+/// As written: `true` and `false` were the words of old.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SyncWord {
+    Switch(bool),
+    Word(SyncName),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SyncName {
+    #[serde(alias = "true")]
+    Always,
+    File,
+    #[serde(alias = "false")]
+    Never,
+}
+
+impl From<SyncWord> for SyncPolicy {
+    fn from(word: SyncWord) -> Self {
+        match word {
+            SyncWord::Switch(true) | SyncWord::Word(SyncName::Always) => Self::Always,
+            SyncWord::Word(SyncName::File) => Self::File,
+            SyncWord::Switch(false) | SyncWord::Word(SyncName::Never) => Self::Never,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -327,6 +376,9 @@ impl Settings {
             ("jobs.poll_interval_ms", self.jobs.poll_interval_ms),
             ("jobs.old_delete_queue_pause_max_ms", self.jobs.old_delete_queue_pause_max_ms),
             ("node.usage_interval_ms", self.node.usage_interval_ms),
+            ("node.connections_max", self.node.connections_max as u64),
+            ("node.idle_timeout_ms", self.node.idle_timeout_ms),
+            ("node.header_timeout_ms", self.node.header_timeout_ms),
         ] {
             if value == 0 {
                 refuse(key, "must be at least 1");
@@ -437,6 +489,20 @@ mod tests {
     fn complaints(sources: &Sources) -> Vec<String> {
         let error = load(sources).expect_err("something is wrong");
         error.complaints.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_sync_policy_has_words_of_today_and_of_old() {
+        for (word, policy) in [
+            ("always", SyncPolicy::Always),
+            ("true", SyncPolicy::Always),
+            ("file", SyncPolicy::File),
+            ("never", SyncPolicy::Never),
+            ("false", SyncPolicy::Never),
+        ] {
+            assert_eq!(with("node.sync", word).expect("valid").node.sync, policy, "{word}");
+        }
+        assert!(with("node.sync", "sometimes").is_err());
     }
 
     #[test]

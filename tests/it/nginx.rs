@@ -46,7 +46,7 @@ fn files_go_in_are_copied_and_leave() {
     }
 }
 
-/// Checksums of copies on nodes without a side channel are taken by GET; J74.
+/// Checksums of copies on nodes without a side channel are taken by GET; S31, J74.
 #[test]
 fn copies_in_a_class_with_checksums_are_verified() {
     let database = Database::create(Kind::Sqlite);
