@@ -92,7 +92,7 @@ fn show_says_where_every_value_comes_from() {
     });
     assert_eq!(*workers, expected);
     let untouched = settings.iter().find(|setting| setting["key"] == "node.sync").expect("there");
-    assert_eq!((&untouched["value"], &untouched["from"]["kind"]), (&true.into(), &"default".into()));
+    assert_eq!((&untouched["value"], &untouched["from"]["kind"]), (&"always".into(), &"default".into()));
     assert_eq!(shown["warnings"][0]["key"], "monitor_jobs");
 }
 

@@ -422,6 +422,9 @@ impl Settings {
                 refuse(key, &why);
             }
         }
+        if let Some(why) = wrong_address(&self.node.get_listen).filter(|_| !self.node.get_listen.is_empty()) {
+            refuse("node.get_listen", &why);
+        }
         if self.node.http_listen == self.node.side_channel_listen && !self.node.http_listen.ends_with(":0") {
             refuse("node.side_channel_listen", "must be another address than node.http_listen");
         }
@@ -511,7 +514,7 @@ mod tests {
             ("tracker.query_worker", "1", "unknown key; did you mean tracker.query_workers?"),
             ("tracker.query_workers", "many", "must be a whole number, not \"many\""),
             ("jobs.poll_interval_ms", "0", "must be at least 1"),
-            ("log.format", "loud", "must be `terminal` or `json`, not `loud`"),
+            ("log.format", "loud", "must be one of `auto`, `terminal`, `json`, not `loud`"),
             ("tracker.query_workers", "-1", "must not be negative"),
             ("storage.side_channel_port", "70000", "is too large"),
             ("jobs.worker_nice", "-9999999999", "is too small"),
