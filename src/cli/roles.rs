@@ -256,8 +256,8 @@ pub(super) fn prepare<const N: usize>(
 ) -> Result<(Settings, Logger), Failure> {
     let loaded = args.load(extra)?;
     let log = logging::root(&loaded.settings.log).map_err(Failure::Usage)?;
-    for warning in &loaded.warnings {
-        slog::warn!(log, "{warning}");
+    if !service::daemon::only_leads(loaded.settings.service.daemonize) {
+        loaded.warnings.iter().for_each(|warning| slog::warn!(log, "{warning}"));
     }
     Ok((loaded.settings, log))
 }

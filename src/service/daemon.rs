@@ -56,6 +56,11 @@ pub fn enter(wanted: bool) -> io::Result<Part> {
     }
 }
 
+/// Is this one of the starts that only lead to the service? The service itself says what there is to say.
+pub fn only_leads(wanted: bool) -> bool {
+    wanted && std::env::var(MARKER).as_deref() != Ok(SERVICE)
+}
+
 /// Tells the caller that the service runs and lets go of its directory and its terminal.
 ///
 /// # Errors

@@ -93,6 +93,7 @@ pub fn locate_many(conn: &mut StoreConnection, dmid: Dmid, keys: &[&BStr]) -> St
 }
 
 /// What one statement finds under these keys. Nothing on SQLite, which is not asked for many at once.
+#[cfg_attr(not(any(feature = "mysql", feature = "postgres")), expect(unused_variables))]
 fn located_by_key(
     conn: &mut StoreConnection,
     dmid: Dmid,
