@@ -6,7 +6,8 @@ use super::connection::ClientConnection;
 use super::hand_over::Current;
 use super::pool::Roster;
 use super::query_worker::QueryWorker;
-use super::recent::Recent;
+use super::recent::{Answered, Recent};
+use super::slowest::Slowest;
 use super::supervisor::Supervisor;
 use crate::cluster::ClusterView;
 use crate::jobs::joint_look_up::LookUpLanes;
@@ -75,6 +76,8 @@ pub struct Shared {
     pub arrivals: Cell<u64>,
     /// The last requests that were answered, for the console.
     pub recent: RefCell<Recent>,
+    /// The slowest requests of the last minutes.
+    pub slowest: RefCell<Slowest>,
     /// The log, for those who watch.
     pub watch_bus: WatchBus,
     pub pace: Pace,
@@ -87,6 +90,12 @@ impl Shared {
     pub fn next_arrival(&self) -> u64 {
         self.arrivals.set(self.arrivals.get() + 1);
         self.arrivals.get()
+    }
+
+    /// Remembers requests whose replies were delivered.
+    pub fn note_answered(&self, answered: Answered) {
+        self.slowest.borrow_mut().add(&answered, Instant::now());
+        self.recent.borrow_mut().add(answered);
     }
 
     pub fn limits(&self) -> Rc<LimitSettings> {
@@ -140,11 +149,17 @@ impl ClientListener {
             connections: RefCell::default(),
             arrivals: Cell::default(),
             recent: RefCell::default(),
+            slowest: RefCell::default(),
             watch_bus: config.watch_bus,
             pace: config.pace,
             look_up_lanes: config.look_up_lanes,
         };
         Self { sockets: config.sockets, shared: Rc::new(shared), course, places, next_id: 1, drained: Vec::new() }
+    }
+
+    /// What the connections share.
+    pub fn shared(&self) -> Rc<Shared> {
+        self.shared.clone()
     }
 
     fn tell_if_drained(&mut self) {

@@ -11,6 +11,7 @@
 //! ```
 
 pub mod admin;
+pub mod ask;
 pub mod batch;
 pub mod connection;
 pub mod desk;
@@ -25,6 +26,7 @@ pub mod query_worker;
 mod reaper;
 pub mod recent;
 pub mod seat;
+pub mod slowest;
 pub mod start;
 pub mod supervisor;
 

@@ -3,6 +3,7 @@
 //! Written once for each run of replies, with nothing copied and nothing formatted; what it holds is bounded.
 
 use super::batch::Lines;
+use super::slowest::{self, AnsweredRequest};
 use std::collections::VecDeque;
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -76,6 +77,15 @@ impl Recent {
             self.requests -= oldest.len();
             self.runs.pop_front();
         }
+    }
+
+    /// The last requests, the latest first.
+    pub fn list(&self) -> Vec<AnsweredRequest> {
+        let runs = self.runs.iter().flat_map(|run| slowest::with_times(run.peer, &run.lines, run.from, &run.times_us));
+        let mut list: Vec<AnsweredRequest> = runs.collect();
+        list.reverse();
+        list.truncate(REQUESTS_MAX);
+        list
     }
 
     /// `<ip> <request line> <T1> <T2>`, oldest first (admin-console.md A.2).

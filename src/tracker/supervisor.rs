@@ -96,6 +96,11 @@ impl Supervisor {
         }
     }
 
+    /// Where clients come in; none before the tracker has begun.
+    pub fn listener(&self) -> Option<&Addr<ClientListener>> {
+        self.listener.as_ref()
+    }
+
     /// Workers that a kind has once the monitor has run.
     fn minimum_workers(&self, kind: JobKind) -> usize {
         let tracker = &self.config.settings.tracker;
