@@ -7,7 +7,7 @@
 //! 1. [`cluster`], [`policy`], [`protocol`]: knowledge and words; pure, no I/O
 //! 2. [`store`], [`node_client`], [`client`], [`memcached`]: the outside world
 //! 3. [`jobs`]: what is done, client commands among it
-//! 4. [`tracker`], [`node`]: services, actors and sockets
+//! 4. [`tracker`], [`node`], [`web`]: services, actors and sockets
 //! 5. [`demo`], [`cli`]: roles
 //!
 //! `docs/ARCHITECTURE.md` walks a request and a file through them.
@@ -34,6 +34,7 @@ pub mod jobs;
 
 pub mod node;
 pub mod tracker;
+pub mod web;
 
 pub mod demo;
 

@@ -25,6 +25,8 @@ const SIDEWAYS: &[(&str, &str)] = &[
     ("logging", "settings"),
     // A log file's path means what it meant when the process was started.
     ("logging", "service"),
+    // The web page asks the tracker whose process it is in.
+    ("web", "tracker"),
     // A policy judges devices and hosts.
     ("policy", "cluster"),
     // `mogilefs demo` is a subcommand like the others.

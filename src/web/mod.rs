@@ -1,0 +1,3 @@
+//! What operators see over HTTP.
+
+pub mod page;
