@@ -12,6 +12,7 @@ use crate::settings::{LimitSettings, LogTo, Settings, TrackerSettings};
 use crate::tracker::listener::Adopt;
 use crate::tracker::supervisor::{HandOverClients, IsAlive, PauseJobs, Reload, ResumeJobs};
 use crate::tracker::{self, RunningTracker};
+use crate::web::page::serve;
 use serde_json::Value;
 use slog::Logger;
 use std::collections::BTreeMap;
@@ -135,9 +136,13 @@ impl Start<'_> {
             Role::Tracker => {
                 let open = tracker::open(self.settings.clone(), self.log.clone()).map_err(local)?;
                 let pidfile = self.pidfile_at_start()?;
+                // Before the tracker closes what nobody wanted of the given ones.
+                let page = serve::open(&self.settings.web, &sockets, self.log).await.map_err(local)?;
                 let prepared = open.listen(sockets).await.map_err(local)?;
                 self.wait_for_go().await?;
-                Ok((Running::Tracker(prepared.begin(self.predecessor.is_some())), pidfile))
+                let tracker = prepared.begin(self.predecessor.is_some());
+                page.begin(&tracker, self.settings, self.log);
+                Ok((Running::Tracker(tracker), pidfile))
             }
             Role::Node => {
                 let pidfile = self.pidfile_at_start()?;

@@ -37,6 +37,7 @@ pub struct Settings {
     pub jobs: JobSettings,
     pub extensions: ExtensionSettings,
     pub node: NodeSettings,
+    pub web: WebSettings,
     pub log: LogSettings,
 }
 
@@ -267,6 +268,16 @@ impl From<SyncWord> for SyncPolicy {
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+pub struct WebSettings {
+    pub listen: Vec<String>,
+    pub names: Vec<String>,
+    #[serde(skip_serializing)]
+    pub token: Secret,
+    pub token_file: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct LogSettings {
     pub level: String,
     pub levels: String,
@@ -387,6 +398,15 @@ impl Settings {
         let database = &self.database;
         if !database.password.reveal().is_empty() && !database.password_file.as_os_str().is_empty() {
             refuse("database.password_file", "only one of database.password and database.password_file may be set");
+        }
+        let web = &self.web;
+        if !web.token.reveal().is_empty() && !web.token_file.as_os_str().is_empty() {
+            refuse("web.token_file", "only one of web.token and web.token_file may be set");
+        }
+        for address in &web.listen {
+            if let Some(why) = wrong_address(address) {
+                refuse("web.listen", &why);
+            }
         }
         if self.jobs.reaper_deferred_rows_max < 1 {
             refuse("jobs.reaper_deferred_rows_max", "must be at least 1");

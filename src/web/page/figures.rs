@@ -44,7 +44,7 @@ pub struct FigureSet {
     pub queues: Option<Told>,
     pub fsck: Option<Told>,
     pub rebalance: Option<Told>,
-    process_at: Option<Instant>,
+    pub asked_at: Option<Instant>,
 }
 
 /// The one set of figures, and the way to new ones.
@@ -62,7 +62,7 @@ impl Figures {
     /// Figures that are not too old.
     pub async fn latest(&self) -> Arc<FigureSet> {
         let mut latest = self.latest.lock().await;
-        let is_fresh = latest.process_at.is_some_and(|at| at.elapsed() < PROCESS_FIGURES_AGE_MAX);
+        let is_fresh = latest.asked_at.is_some_and(|at| at.elapsed() < PROCESS_FIGURES_AGE_MAX);
         if !is_fresh {
             *latest = Arc::new(self.renewed(&latest).await);
         }
@@ -83,7 +83,7 @@ impl Figures {
             self.told("rebalance_status", before.rebalance.as_ref(), PROGRESS_AGE_MAX),
         );
         let (traffic, workers) = process;
-        FigureSet { traffic, workers, at_risk, queues, fsck, rebalance, process_at: Some(Instant::now()) }
+        FigureSet { traffic, workers, at_risk, queues, fsck, rebalance, asked_at: Some(Instant::now()) }
     }
 
     async fn of_process(&self) -> (Traffic, Vec<Workers>) {

@@ -14,6 +14,7 @@ pub mod glance;
 pub mod html;
 pub mod model;
 pub mod reply;
+pub mod serve;
 
 use crate::cluster::ClusterView;
 use crate::cluster::host::Host;
