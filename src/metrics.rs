@@ -1,5 +1,11 @@
-//! Counted things: one registry per tracker, which the console prints.
+//! Counted things: one registry per tracker, which the console, the web page and the exporter of metrics print.
+//!
+//! Counting never waits and never allocates on the way of a request that succeeds.
 
+pub mod histogram;
+pub mod requests;
+
+use requests::RequestMetrics;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -46,6 +52,8 @@ impl Gauge {
 pub struct Metrics {
     /// `queries`: requests handed to query workers since start.
     pub queries: Counter,
+    /// Every request that was answered, by command.
+    pub requests: RequestMetrics,
     /// `times_out_of_qworkers`: requests that found no idle query worker.
     pub times_out_of_qworkers: Counter,
     pub replicate: JobMetrics,
@@ -54,6 +62,10 @@ pub struct Metrics {
     pub rebalance: JobMetrics,
     /// Copies made.
     pub files_replicated: Counter,
+    /// Bytes of these copies.
+    pub bytes_replicated: Counter,
+    /// Tries to make a copy that came to nothing.
+    pub copies_failed: Counter,
     /// Copies made within the last minute.
     pub copied_last_minute: Gauge,
     /// Copies removed from nodes.

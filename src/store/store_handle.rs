@@ -273,6 +273,11 @@ impl Store {
         self.shared.load.clone()
     }
 
+    /// Is the database server away, as far as anybody noticed?
+    pub fn is_away(&self) -> bool {
+        self.shared.health.is_away()
+    }
+
     /// A connection for one worker; to a server it is made when it is needed first.
     ///
     /// # Errors

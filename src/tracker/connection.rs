@@ -240,7 +240,7 @@ impl Conversation<'_> {
             };
             let Some(Part { bytes, answered }) = part else { return Ok(()) };
             output.write(&bytes).await?;
-            self.shared.note_answered(answered);
+            self.shared.note_answered(&bytes, answered);
         }
     }
 
@@ -260,7 +260,8 @@ impl Conversation<'_> {
         self.output.write(&replies).await?;
         let each_us = elapsed.as_micros() / lines.len().max(1) as u128;
         let times_us = vec![u32::try_from(each_us).unwrap_or(u32::MAX); lines.len()];
-        self.shared.note_answered(Answered { peer, lines: lines.clone(), from: 0, times_us, elapsed });
+        let answered = Answered { peer, lines: lines.clone(), from: 0, times_us, elapsed };
+        self.shared.note_answered(&replies, answered);
         Ok(true)
     }
 

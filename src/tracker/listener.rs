@@ -14,6 +14,7 @@ use crate::jobs::joint_look_up::LookUpLanes;
 use crate::jobs::pace::Pace;
 use crate::logging::watch::WatchBus;
 use crate::metrics::Metrics;
+use crate::protocol::request::Request;
 use crate::service::hand_over::PassedClient;
 use crate::settings::LimitSettings;
 use crate::store::Store;
@@ -92,8 +93,13 @@ impl Shared {
         self.arrivals.get()
     }
 
-    /// Remembers requests whose replies were delivered.
-    pub fn note_answered(&self, answered: Answered) {
+    /// Remembers requests whose replies, these lines, were delivered.
+    pub fn note_answered(&self, replies: &[u8], answered: Answered) {
+        let replies = replies.split_inclusive(|&byte| byte == b'\n');
+        let answers = answered.lines.iter_from(answered.from).zip(&answered.times_us).zip(replies);
+        for ((line, &time_us), reply) in answers {
+            self.metrics.requests.add(Request::name_of(line), reply, time_us);
+        }
         self.slowest.borrow_mut().add(&answered, Instant::now());
         self.recent.borrow_mut().add(answered);
     }

@@ -3,6 +3,7 @@
 use super::supervisor::{StopTracker, Supervisor, SupervisorConfig};
 use crate::cluster::ClusterView;
 use crate::jobs::extensions::Extensions;
+use crate::jobs::query::manual::all_commands;
 use crate::logging::watch::WatchBus;
 use crate::metrics::Metrics;
 use crate::service::listen::ListenSockets;
@@ -47,6 +48,7 @@ pub struct RunningTracker {
     pub addresses: Vec<SocketAddr>,
     pub metrics: Metrics,
     pub view: ClusterView,
+    pub store: Store,
     pub sockets: ListenSockets,
     serving: watch::Receiver<bool>,
     stopped: watch::Receiver<bool>,
@@ -103,12 +105,13 @@ impl PreparedTracker {
         let (stopped, stopped_receiver) = watch::channel(false);
         let (serving, serving_receiver) = watch::channel(false);
         let (metrics, view) = (Metrics::default(), ClusterView::default());
+        metrics.requests.know(all_commands().map(|command| command.name));
         for address in &addresses {
             slog::info!(log, "listening"; "address" => %address, "database" => store.backend().name());
         }
         let supervisor = Supervisor::new(SupervisorConfig {
             settings: Arc::new(settings),
-            store,
+            store: store.clone(),
             sockets,
             view: view.clone(),
             metrics: metrics.clone(),
@@ -125,6 +128,7 @@ impl PreparedTracker {
             addresses,
             metrics,
             view,
+            store,
             sockets: kept_sockets,
             serving: serving_receiver,
             stopped: stopped_receiver,

@@ -51,6 +51,9 @@ impl Replication<'_> {
             Ok(report) => self.check(&target, &target_url, known_md5.is_some(), report).await,
             Err(error) => Err(error),
         };
+        if checked.is_err() {
+            self.ctx.metrics.copies_failed.add(1);
+        }
         if checked.is_err() && (was_stored || self.shows_another_length(&target_url).await) {
             self.remove_leftover(target.device.devid, &target_url).await;
         }
@@ -169,6 +172,7 @@ impl Replication<'_> {
         }
         self.ctx.copy_notices.tell(fid);
         self.ctx.metrics.files_replicated.add(1);
+        self.ctx.metrics.bytes_replicated.add(u64::try_from(self.file.length).unwrap_or_default());
         Ok(())
     }
 }
