@@ -40,3 +40,4 @@ mod statements;
 mod traffic;
 mod undelete;
 mod watching;
+mod web_page;

@@ -353,7 +353,10 @@ fn fsck(pairs: &Args) -> Run {
     let (is_running, end, position) = (pairs.flag("running"), pairs.int("end_fid"), pairs.int("max_fid_checked"));
     let queued = pairs.int("queued");
     let was_ever = is_running || pairs.int("start_time") > 0;
-    let percent = (was_ever && end > 0).then(|| (position.min(end) as f64 * 100.0 / end as f64).clamp(0.0, 100.0));
+    // What is taken is not yet checked. Trackers of 2.73 do not count what is.
+    let (checked, taken) = (pairs.int("checked"), position.min(end) as f64 * 100.0 / end.max(1) as f64);
+    let done = if checked > 0 { checked as f64 / checked.saturating_add(queued.max(0)) as f64 } else { 1.0 };
+    let percent = (was_ever && end > 0).then(|| (taken * done).clamp(0.0, 100.0));
     let mut facts = vec![
         ("checked".to_owned(), text(pairs, "checked")),
         ("waiting".to_owned(), queued.to_string()),
@@ -437,7 +440,7 @@ mod tests {
         let figures = FigureSet {
             at_risk: told(b"OK files=5&is_more=0&copied_last_minute=0&safe_in_secs=\r\n"),
             queues: told(b"OK queues=1&queue_1_name=delete&queue_1_due=7&queue_1_parked=1\r\n"),
-            fsck: told(b"OK running=1&host=t1&max_fid_checked=50&end_fid=200&queued=3&rate=2.5&eta_secs=60&start_time=9&num_MISS=4\r\n"),
+            fsck: told(b"OK running=1&host=t1&max_fid_checked=50&end_fid=200&queued=3&checked=9&rate=2.5&eta_secs=60&start_time=9&num_MISS=4\r\n"),
             rebalance: told(b"ERR no_rebal_state No+state\r\n"),
             ..FigureSet::default()
         };
@@ -448,7 +451,7 @@ mod tests {
         let Answer::Known(queues, _) = &glance.queues else { panic!("{:?}", glance.queues) };
         assert_eq!((queues[0].name.as_str(), queues[0].due, queues[0].parked), ("delete", 7, 1));
         let Answer::Known(fsck, _) = &glance.fsck else { panic!("{:?}", glance.fsck) };
-        assert_eq!((fsck.percent, fsck.eta_secs, fsck.is_running), (Some(25.0), Some(60), true));
+        assert_eq!((fsck.percent, fsck.eta_secs, fsck.is_running), (Some(18.75), Some(60), true));
         assert!(fsck.facts.contains(&("MISS".to_owned(), "4".to_owned())));
         assert!(matches!(&glance.rebalance, Answer::Known(run, _) if !run.was_ever));
     }

@@ -10,12 +10,16 @@
     return document.hidden || selected !== "" || (at && /^(INPUT|SELECT|TEXTAREA|BUTTON)$/.test(at.tagName));
   };
   const keep = () => [...document.querySelectorAll("main details")].map((one) => one.open);
+  const here = new URL(location.href);
+  // What was said once need not be said again.
+  here.searchParams.delete("said");
+  here.hash = "";
   let failed = false;
   const say = (text) => { if (status.textContent !== text) status.textContent = text; };
   const refresh = async () => {
     try {
       if (!busy()) {
-        const answer = await fetch(location.pathname, { credentials: "same-origin", signal: AbortSignal.timeout(10000) });
+        const answer = await fetch(here, { credentials: "same-origin", signal: AbortSignal.timeout(10000) });
         if (!answer.ok) throw new Error(String(answer.status));
         const next = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
         if (next && !busy()) {
