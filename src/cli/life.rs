@@ -12,7 +12,7 @@ use crate::settings::{LimitSettings, LogTo, Settings, TrackerSettings};
 use crate::tracker::listener::Adopt;
 use crate::tracker::supervisor::{HandOverClients, IsAlive, PauseJobs, Reload, ResumeJobs};
 use crate::tracker::{self, RunningTracker};
-use crate::web::page::serve;
+use crate::web::serve;
 use serde_json::Value;
 use slog::Logger;
 use std::collections::BTreeMap;

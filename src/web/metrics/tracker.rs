@@ -57,9 +57,19 @@ pub fn write_database(text: &mut Exposition, store: &Store) {
     let mut family = text.family(Kind::Counter, "database_statements_total", "Statements, by who asked.");
     askers.iter().for_each(|(name, asked)| family.sample(&[("asker", name)], asked.statements.get()));
     text.one(Kind::Counter, "database_connects_total", "Connections made.", load.connects.get());
-    text.one(Kind::Counter, "database_reconnects_total", "Connections that replaced a lost one.", load.reconnects.get());
+    text.one(
+        Kind::Counter,
+        "database_reconnects_total",
+        "Connections that replaced a lost one.",
+        load.reconnects.get(),
+    );
     let retried = load.deadlocks_retried.get();
-    text.one(Kind::Counter, "database_retries_total", "Changes tried once more because others were in the way.", retried);
+    text.one(
+        Kind::Counter,
+        "database_retries_total",
+        "Changes tried once more because others were in the way.",
+        retried,
+    );
     let (replicas, _) = store.replica_reports();
     let mut family = text.family(Kind::Gauge, "replica_used", "1 if the replica is asked, else 0.");
     replicas.iter().for_each(|replica| family.sample(&[("replica", &replica.key)], u8::from(replica.is_asked)));

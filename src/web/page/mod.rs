@@ -14,7 +14,6 @@ pub mod glance;
 pub mod html;
 pub mod model;
 pub mod reply;
-pub mod serve;
 
 use crate::cluster::ClusterView;
 use crate::cluster::host::Host;
@@ -100,6 +99,11 @@ impl Page {
     ) -> Self {
         let figures = Figures::new(supervisor.clone());
         Self { view, supervisor, figures, access: Access::new(settings), min_free_space_mb, log }
+    }
+
+    /// What all viewers share.
+    pub fn figures(&self) -> &Figures {
+        &self.figures
     }
 
     /// Is this path one of the page's?
