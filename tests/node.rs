@@ -65,6 +65,16 @@ impl TestNode {
         self.ask("GET", uri, &[], b"").await
     }
 
+    /// Unfinished uploads: open files without a name, or with a temporary one where the file system has no others.
+    fn uploads(&self) -> usize {
+        let docroot = self.docroot.path().canonicalize().unwrap();
+        let is_unnamed =
+            |target: &PathBuf| target.starts_with(&docroot) && target.to_string_lossy().ends_with("(deleted)");
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let unnamed = open.filter_map(|entry| entry.path().read_link().ok()).filter(is_unnamed).count();
+        unnamed + self.files().iter().filter(|name| name.ends_with(".tmp")).count()
+    }
+
     /// Every file below the device directories but the usage files and the marks of the devices.
     fn files(&self) -> Vec<String> {
         let mut files = Vec::new();
@@ -156,6 +166,11 @@ impl Http {
         line.trim_end().to_owned()
     }
 
+    /// Nothing more will be sent.
+    async fn end_sending(&mut self) {
+        self.0.shutdown().await.unwrap();
+    }
+
     /// The node has closed the connection.
     async fn is_closed(&mut self) -> bool {
         let mut byte = [0];
@@ -235,12 +250,29 @@ async fn uploads_are_served() {
 async fn files_of_all_sizes() {
     for sync in [SyncPolicy::Never, SyncPolicy::Always] {
         let node = TestNode::start_with(|settings| settings.sync = sync).await;
-        // What was asked for by a PUT goes on in another way than what was always a GET.
+        // What comes after something unusual goes on in another way than plain requests.
         let (mut http, mut plain) = (node.http().await, node.http().await);
-        for length in [1, 8191, 32 * 1024, 32 * 1024 + 1, 256 * 1024, 256 * 1024 + 1, 512 * 1024, 3_000_001] {
+        assert_eq!(http.ask("DELETE", FID, &[], b"").await.status, 404);
+        for length in [
+            1,
+            8191,
+            32 * 1024,
+            32 * 1024 + 1,
+            64 * 1024,
+            64 * 1024 + 1,
+            256 * 1024,
+            256 * 1024 + 1,
+            512 * 1024,
+            3_000_001,
+        ] {
             let content = pattern(length);
             let md5 = content_md5(&content);
-            assert!((200..300).contains(&http.ask("PUT", FID, &[&md5], &content).await.status));
+            // Large uploads are unusual, too.
+            let uploading = if length <= 64 * 1024 { vec![&mut http, &mut plain] } else { vec![&mut http] };
+            for http in uploading {
+                assert!((200..300).contains(&http.ask("PUT", FID, &[&md5], &content).await.status));
+                assert_eq!(http.ask("PUT", FID, &[&content_md5(b"other")], &content).await.status, 400);
+            }
             let range = format!("Range: bytes=1-{}", length * 2 / 3);
             for http in [&mut http, &mut plain] {
                 assert!(http.ask("GET", FID, &[], b"").await.body == content, "{length} bytes");
@@ -704,11 +736,18 @@ async fn broken_uploads_change_nothing() {
         let mut http = node.http().await;
         http.send(format!("PUT {FID} HTTP/1.1\r\nHost: node\r\nContent-Length: 2000000\r\n\r\n").as_bytes()).await;
         http.send(&pattern(sent)).await;
-        until("an upload in progress", || node.files().len() == 2).await;
+        until("an upload in progress", || node.uploads() == 1).await;
         drop(http);
-        until("the end of the upload", || node.files() == ["0000009999.fid"]).await;
+        until("the end of the upload", || node.uploads() == 0).await;
+        assert_eq!(node.files(), ["0000009999.fid"]);
         assert_eq!(node.get(FID).await.body, b"old");
     }
+    // A small one is not begun before all of it is there.
+    let mut http = node.http().await;
+    http.send(format!("PUT {FID} HTTP/1.1\r\nHost: node\r\nContent-Length: 20\r\n\r\nabc").as_bytes()).await;
+    http.end_sending().await;
+    assert!(http.is_closed().await);
+    assert_eq!((node.uploads(), node.get(FID).await.body), (0, b"old".to_vec()));
 }
 
 /// S14 with a sender that falls silent, and idle connections.
@@ -721,7 +760,7 @@ async fn silent_connections_are_closed() {
     stalled.send(format!("PUT {FID} HTTP/1.1\r\nHost: node\r\nContent-Length: 20\r\n\r\nabc").as_bytes()).await;
     assert!(idle.is_closed().await);
     assert!(stalled.is_closed().await);
-    until("the end of the upload", || node.files() == ["0000009999.fid"]).await;
+    assert_eq!((node.uploads(), node.files()), (0, vec!["0000009999.fid".to_owned()]));
     assert_eq!(node.get(FID).await.body, b"old");
 }
 
@@ -889,20 +928,28 @@ async fn stopping_finishes_what_runs() {
     let mut side = node.side_channel().await;
     assert_eq!(side.ask("").await, "\r\n");
     idle.ask("GET", "/", &[], b"").await;
-    running.send(format!("PUT {FID} HTTP/1.1\r\nHost: n\r\nContent-Length: 5\r\n\r\nfi").as_bytes()).await;
-    until("an upload in progress", || node.files().len() == 1).await;
+    let large = pattern(100_000);
+    running.send(format!("PUT {FID} HTTP/1.1\r\nHost: n\r\nContent-Length: 100000\r\n\r\n").as_bytes()).await;
+    running.send(&large[..2]).await;
+    until("an upload in progress", || node.uploads() == 1).await;
+    let (mut small, small_path) = (node.http().await, "/dev11/0/000/000/0000000008.fid");
+    // A request on the same connection before it: the node has seen that one.
+    assert_eq!(small.ask("GET", "/", &[], b"").await.status, 200);
+    small.send(format!("PUT {small_path} HTTP/1.1\r\nHost: n\r\nContent-Length: 5\r\n\r\nfi").as_bytes()).await;
     let http_addr = node.node.http_addr;
-    let file = node.path(FID);
+    let (file, small_file) = (node.path(FID), node.path(small_path));
     let stopping = actix_rt::spawn(node.node.stop());
     assert!(idle.is_closed().await);
     assert!(fresh.is_closed().await);
     assert_eq!(side.line().await, "");
-    running.send(b"rst").await;
+    running.send(&large[2..]).await;
     assert_eq!(running.reply("PUT").await.status, 201);
+    small.send(b"rst").await;
+    assert_eq!(small.reply("PUT").await.status, 201);
     let begun = Instant::now();
     stopping.await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(1));
-    assert_eq!(std::fs::read(file).unwrap(), b"first");
+    assert_eq!((std::fs::read(file).unwrap(), std::fs::read(small_file).unwrap()), (large, b"first".to_vec()));
     assert!(TcpStream::connect(http_addr).await.is_err());
 }
 
@@ -1053,7 +1100,8 @@ async fn a_copy_ends_when_the_tracker_is_gone() {
     let mut http = node.http().await;
     let headers = order(&source, 10, "").join("\r\n");
     http.send(format!("COPYFROM {COPY_PATH} HTTP/1.1\r\nHost: node\r\n{headers}\r\n\r\n").as_bytes()).await;
-    until("the copy is under way", || node.files().iter().any(|name| name.ends_with(".tmp"))).await;
+    until("the copy is under way", || node.uploads() == 1).await;
     drop(http);
-    until("its temporary file is gone", || node.files().is_empty()).await;
+    until("it is given up", || node.uploads() == 0).await;
+    assert!(node.files().is_empty());
 }

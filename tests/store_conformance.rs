@@ -59,6 +59,7 @@ fn server_url(backend: Backend) -> Option<String> {
 
 /// Runs a statement on the database that the test variable names.
 fn on_server(backend: Backend, url: &str, statement: &str) {
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
     use diesel::Connection as _;
     let _ = (url, statement);
     match backend {
@@ -124,6 +125,7 @@ enum Way {
     /// By the transactions that know all cases.
     Transaction,
     /// As the commands do it: on servers a single statement first.
+    #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), expect(dead_code, reason = "SQLite has one way"))]
     AtOnce,
 }
 

@@ -49,6 +49,7 @@ pub(crate) async fn copy_in(
     };
     let begun = async {
         let target = upload::target(shared, request.uri().path())?;
+        target.check()?;
         let download = sources.download(&order.source_url, order.length).await?;
         Ok((target, download))
     };

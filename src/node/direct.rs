@@ -1,27 +1,31 @@
-//! GET and HEAD by hand: heads parsed in place, small files in one write with their head, large ones by sendfile.
+//! GET, HEAD and small PUTs by hand: heads parsed in place, small files in one write with their head, large ones by sendfile.
 //!
 //! The HTTP library cannot send a file without copying it, and costs more than the file itself when that is small. Whatever
-//! is not plainly a GET or HEAD goes to the library, with the connection and all that was read of it: it stays the judge of
+//! is not plainly one of these goes to the library, with the connection and all that was read of it: it stays the judge of
 //! everything unusual. Disk work is done here only if the bytes are in memory already, else on another thread.
 
 use super::NodeShared;
 use super::blocking::blocking;
+use super::direct_put::{self, Put};
 use super::fetch::{Asked, Found, FoundBody, fetch};
+use super::http::Access;
 use super::preconditions::Preconditions;
 use super::pulse::Pulse;
+use super::upload::{Stored, UploadError};
 use bytes::{Buf, BytesMut};
 use rustix::fs::sendfile;
 use rustix::io::{ReadWriteFlags, preadv2};
 use rustix::net::{SendFlags, send};
 use std::cell::RefCell;
 use std::fs::File;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSliceMut, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::io::Interest;
+use tokio::io::{AsyncRead as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -38,6 +42,12 @@ const COPIED_BYTES_MAX: u64 = 32 * 1024;
 const CHUNK_BYTES: u64 = 1024 * 1024;
 const PACED_CHUNK_BYTES: u64 = 64 * 1024;
 
+/// What is read from a socket at once.
+const READ_BYTES: usize = 64 * 1024;
+
+/// A connection that has nothing to do keeps so much room for what comes.
+const KEPT_BYTES_MAX: usize = 8 * 1024;
+
 /// What becomes of a connection after the requests that are answered here.
 pub(crate) enum Then {
     Close,
@@ -51,6 +61,7 @@ pub(crate) enum Then {
 /// The client is gone, is too slow, or a file was cut while it was sent.
 pub(crate) async fn serve(
     stream: TcpStream,
+    access: Access,
     shared: &NodeShared,
     pulse: &Rc<Pulse>,
     stopping: impl Future<Output = ()>,
@@ -59,8 +70,8 @@ pub(crate) async fn serve(
     let mut connection = Direct { stream, shared, pulse, input: BytesMut::new(), output: Vec::new() };
     let mut head_begun = None;
     loop {
-        let (found, manners, head_bytes) = match parse(&connection.input, shared) {
-            Parsed::Plain { found, manners, head_bytes } => (found, manners, head_bytes),
+        let (wish, manners, head_bytes) = match parse(&connection.input, access, shared) {
+            Parsed::Plain { wish, manners, head_bytes } => (wish, manners, head_bytes),
             Parsed::Partial if connection.input.len() < HEAD_BYTES_MAX => {
                 if !connection.input.is_empty() {
                     head_begun.get_or_insert_with(Instant::now);
@@ -74,7 +85,11 @@ pub(crate) async fn serve(
         };
         head_begun = None;
         connection.input.advance(head_bytes);
-        let is_last = !manners.keep_alive || is_over(stopping.as_mut());
+        let (found, goes_on) = match wish {
+            Wish::Read(found) => (found, true),
+            Wish::Store(put) => direct_put::answer(connection.store(&put).await?),
+        };
+        let is_last = !goes_on || !manners.keep_alive || is_over(stopping.as_mut());
         connection.answer(found, Manners { keep_alive: !is_last, ..manners }).await?;
         if is_last {
             return Ok(Then::Close);
@@ -89,33 +104,50 @@ fn is_over(future: Pin<&mut impl Future<Output = ()>>) -> bool {
 
 enum Parsed {
     Partial,
-    Plain { found: Found, manners: Manners, head_bytes: usize },
+    Plain { wish: Wish, manners: Manners, head_bytes: usize },
     Other,
+}
+
+enum Wish {
+    Read(Found),
+    /// The body is still to be read.
+    Store(Put),
 }
 
 /// How a request wants its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Manners {
-    is_head: bool,
+pub(super) struct Manners {
+    pub is_head: bool,
     /// HTTP/1.0.
-    is_old: bool,
-    keep_alive: bool,
+    pub is_old: bool,
+    pub keep_alive: bool,
 }
 
-fn parse(input: &[u8], shared: &NodeShared) -> Parsed {
+fn parse(input: &[u8], access: Access, shared: &NodeShared) -> Parsed {
     if input.is_empty() {
         return Parsed::Partial;
     }
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(input) {
-        Ok(httparse::Status::Complete(head_bytes)) => match plain(&request) {
-            Some((asked, manners)) => Parsed::Plain { found: fetch(shared, &asked), manners, head_bytes },
+        Ok(httparse::Status::Complete(head_bytes)) => match wish(&request, access, shared) {
+            Some((wish, manners)) => Parsed::Plain { wish, manners, head_bytes },
             None => Parsed::Other,
         },
         Ok(httparse::Status::Partial) => Parsed::Partial,
         Err(_) => Parsed::Other,
     }
+}
+
+fn wish(request: &httparse::Request<'_, '_>, access: Access, shared: &NodeShared) -> Option<(Wish, Manners)> {
+    if request.method == Some("PUT") {
+        // Bodies that are to come at a certain rate are received by pieces.
+        let (put, manners) =
+            direct_put::plain(request).filter(|_| access == Access::Full && shared.bandwidth_is_free())?;
+        return Some((Wish::Store(put), manners));
+    }
+    let (asked, manners) = plain(request)?;
+    Some((Wish::Read(fetch(shared, &asked)), manners))
 }
 
 /// `None` for whatever is not a GET or HEAD without a body, said in the usual words.
@@ -162,7 +194,7 @@ fn plain<'a>(request: &httparse::Request<'_, 'a>) -> Option<(Asked<'a>, Manners)
 }
 
 /// What `Connection` says; `None` for what is neither of the two usual words.
-fn keeps_alive(value: &[u8], mut keep_alive: bool) -> Option<bool> {
+pub(super) fn keeps_alive(value: &[u8], mut keep_alive: bool) -> Option<bool> {
     let mut is_closed = false;
     for word in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
         match word {
@@ -193,29 +225,53 @@ impl Direct<'_> {
         head_begun: Option<Instant>,
         stopping: Pin<&mut impl Future<Output = ()>>,
     ) -> io::Result<bool> {
-        self.input.reserve(1024);
-        let (mut stopping, limit) = (stopping, self.shared.header_timeout);
-        loop {
-            match self.stream.try_read_buf(&mut self.input) {
-                Ok(0) => return Ok(false),
-                Ok(_) => {
-                    self.pulse.beat();
-                    return Ok(true);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-            match head_begun {
-                None => tokio::select! {
-                    ready = self.stream.readable() => ready?,
-                    () = stopping.as_mut() => return Ok(false),
-                },
-                Some(begun) => match tokio::time::timeout_at(begun + limit, self.stream.readable()).await {
-                    Ok(ready) => ready?,
-                    Err(_elapsed) => return Ok(false),
-                },
+        let limit = self.shared.header_timeout;
+        let read = match head_begun {
+            None => tokio::select! {
+                biased;
+                read = self.read() => read?,
+                () = stopping => return Ok(false),
+            },
+            Some(begun) => match tokio::time::timeout_at(begun + limit, self.read()).await {
+                Ok(read) => read?,
+                Err(_elapsed) => return Ok(false),
+            },
+        };
+        Ok(read > 0)
+    }
+
+    /// Reads what comes; 0 if nothing more will.
+    ///
+    /// Asks the stream itself: after a read that did not fill the buffer the runtime knows that nothing is left, where
+    /// trying again would cost one more system call.
+    async fn read(&mut self) -> io::Result<usize> {
+        let Self { stream, input, pulse, .. } = self;
+        let mut read = |context: &mut Context<'_>, buffer: &mut Vec<u8>| {
+            buffer.resize(READ_BYTES, 0);
+            let mut filled = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut *stream).poll_read(context, &mut filled))?;
+            input.extend_from_slice(filled.filled());
+            pulse.beat();
+            Poll::Ready(Ok(filled.filled().len()))
+        };
+        poll_fn(|context| READ_BUFFER.with_borrow_mut(|buffer| read(context, buffer))).await
+    }
+
+    /// Receives the body and stores it.
+    async fn store(&mut self, put: &Put) -> io::Result<Result<Stored, UploadError>> {
+        let mut pace = self.shared.pace();
+        while self.input.len() < put.body_bytes {
+            match pace.wait_for_client(self.read()).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count if pace.moved(count).await.is_err() => return Ok(Err(UploadError::TooSlow)),
+                _ => {}
             }
         }
+        let body = self.input.split_to(put.body_bytes);
+        if self.input.is_empty() && body.len() > KEPT_BYTES_MAX {
+            self.input = BytesMut::new();
+        }
+        Ok(put.store(self.shared, self.pulse, &body).await)
     }
 
     async fn answer(&mut self, found: Found, manners: Manners) -> io::Result<()> {
@@ -338,6 +394,8 @@ fn write_head(output: &mut Vec<u8>, found: &Found, manners: Manners) {
 
 thread_local! {
     static DATE: RefCell<DateLine> = RefCell::default();
+    /// Where reads go first, so that an idle connection holds no room for them.
+    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The header `Date`, written once a second.
@@ -390,7 +448,7 @@ mod tests {
     #[test]
     fn all_others_are_left_to_the_library() {
         for other in [
-            "PUT /a HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+            "DELETE /a HTTP/1.1\r\n\r\n",
             "GET http://x/a HTTP/1.1\r\n\r\n",
             "GET /a HTTP/1.1\r\nContent-Length: 3\r\n\r\n",
             "GET /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",

@@ -29,8 +29,9 @@ pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     outcome
 }
 
-/// File systems on which a sync of a file puts the name on disk too that it was given before (decision 0016).
-const NAMES_GO_WITH_FILES: [&str; 2] = ["ext4", "xfs"];
+/// File systems on which a sync of a file puts the name on disk too that it was given before (decision 0016), or on which
+/// nothing outlives a crash anyway.
+const NAMES_GO_WITH_FILES: [&str; 3] = ["ext4", "xfs", "tmpfs"];
 
 /// What is known of file systems, by device number.
 static FILE_SYSTEMS: LazyLock<Mutex<HashMap<u64, bool>>> = LazyLock::new(Mutex::default);

@@ -45,13 +45,23 @@ pub(crate) enum FoundBody {
 
 impl Found {
     fn line(status: StatusCode, line: &'static str) -> Self {
-        Self { status, version: None, content_range: None, body: FoundBody::Text(Cow::Borrowed(line)) }
+        Self::text(status, Cow::Borrowed(line))
+    }
+
+    /// An answer for people.
+    pub fn text(status: StatusCode, text: Cow<'static, str>) -> Self {
+        Self { status, version: None, content_range: None, body: FoundBody::Text(text) }
+    }
+
+    /// The answer to an upload.
+    pub fn empty(status: StatusCode) -> Self {
+        Self { status, version: None, content_range: None, body: FoundBody::Nothing }
     }
 
     /// Length of the body in bytes, where one must be told.
     pub fn length(&self) -> Option<u64> {
         match &self.body {
-            FoundBody::Nothing => None,
+            FoundBody::Nothing => (self.status == StatusCode::CREATED).then_some(0),
             FoundBody::Text(text) => Some(text.len() as u64),
             FoundBody::File { count, .. } => Some(*count),
         }
@@ -71,6 +81,7 @@ impl Found {
                 tell("Accept-Ranges", format_args!("bytes"));
                 tell("Content-Type", format_args!("{content_type}"));
             }
+            None if matches!(self.body, FoundBody::Nothing) => {}
             None => tell("Content-Type", format_args!("text/plain")),
         }
         if let Some(content_range) = &self.content_range {

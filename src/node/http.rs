@@ -50,7 +50,7 @@ pub(crate) async fn connection(
     let pulse = Pulse::new();
     let requests = async {
         let mut stop_early = stop.clone();
-        match direct::serve(stream, &shared, &pulse, stopped_a_moment_ago(&mut stop_early)).await {
+        match direct::serve(stream, access, &shared, &pulse, stopped_a_moment_ago(&mut stop_early)).await {
             Ok(Then::HandOver(stream, read_before)) => {
                 let stream = PulsedStream { read_before, stream, pulse: Rc::clone(&pulse) };
                 with_library(stream, access, &shared, &sources, &pulse, stop.clone()).await;

@@ -14,6 +14,7 @@ mod delete;
 mod devices;
 mod digest;
 mod direct;
+mod direct_put;
 mod directory_sync;
 mod fetch;
 mod http;

@@ -103,7 +103,7 @@ fn write(path: &Path, mark: &str) -> io::Result<()> {
     }
     let mut temp = TempFile::beside(path)?;
     temp.write_all(format!("{mark}\n").as_bytes())?;
-    temp.place(path, true)
+    temp.place(path, true).map(|_| ())
 }
 
 /// A random UUID (version 4) of these bytes.

@@ -14,7 +14,7 @@ use super::mount_guard::is_mark_name;
 use super::pace::Pace;
 use super::path::{DevicePath, PathRefusal};
 use super::pulse::Pulse;
-use super::temp_file::{TempFile, is_temp_name};
+use super::temp_file::{Placed, TempFile, is_temp_name};
 use crate::cluster::checksum::{Checksum, HashType, Hasher};
 use crate::node_client::NodeError;
 use crate::settings::SyncPolicy;
@@ -25,6 +25,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, EXPECT, HeaderMap};
 use hyper::{Request, StatusCode};
 use slog::{debug, warn};
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -40,7 +41,7 @@ const PIECE_BYTES: usize = 512 * 1024;
 const DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The MD5 that the client announced.
-type Announced = [u8; 16];
+pub(super) type Announced = [u8; 16];
 
 /// Why an upload did not become a file.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +84,37 @@ pub(crate) async fn upload(shared: &NodeShared, pulse: &Rc<Pulse>, request: Requ
     }
 }
 
+/// Stores a body that is here already, for [`super::direct_put`].
+pub(super) async fn store_small(
+    shared: &NodeShared,
+    pulse: &Rc<Pulse>,
+    path: &str,
+    announced: Option<Announced>,
+    body: &[u8],
+) -> Result<Stored, UploadError> {
+    let target = target(shared, path)?;
+    let sink = Sink::open(&target, None, announced.map(|_| HashType::Md5))?;
+    let sink = sink.write(&[body])?;
+    finish_upload(sink, announced, target, pulse, shared.sync).await
+}
+
+async fn finish_upload(
+    sink: Sink,
+    announced: Option<Announced>,
+    target: Target,
+    pulse: &Rc<Pulse>,
+    sync: SyncPolicy,
+) -> Result<Stored, UploadError> {
+    let (sink, digest) = sink.digested();
+    if announced.is_some_and(|announced| digest.is_none_or(|read| read.digest != announced)) {
+        return Err(UploadError::WrongMd5);
+    }
+    Ok(sink.place(target, pulse, sync).await?)
+}
+
+#[derive(Debug)]
 pub(super) struct Stored {
-    replaced: bool,
+    pub replaced: bool,
 }
 
 /// Where an upload goes.
@@ -103,14 +133,11 @@ async fn store(
     let announced = announced_md5(headers)?;
     let part = part(headers)?;
     let target = target(shared, path)?;
+    target.check()?;
     let sink = Sink::open(&target, part, announced.map(|_| HashType::Md5))?;
     let mut pace = shared.pace();
     let sink = receive(async || next_piece(body, &mut pace).await, pulse, sink).await?;
-    let (sink, digest) = sink.digested();
-    if announced.is_some_and(|announced| digest.is_none_or(|read| read.digest != announced)) {
-        return Err(UploadError::WrongMd5);
-    }
-    Ok(sink.place(target, pulse, shared.sync).await?)
+    finish_upload(sink, announced, target, pulse, shared.sync).await
 }
 
 /// The part of a file that the body is; `None` if it is all of it.
@@ -128,7 +155,7 @@ fn announced_md5(headers: &HeaderMap) -> Result<Option<Announced>, UploadError> 
     headers.get("content-md5").map(|value| decode_md5(value.as_bytes()).ok_or(UploadError::MalformedMd5)).transpose()
 }
 
-fn decode_md5(text: &[u8]) -> Option<Announced> {
+pub(super) fn decode_md5(text: &[u8]) -> Option<Announced> {
     base64::engine::general_purpose::STANDARD.decode(text.trim_ascii()).ok()?.try_into().ok()
 }
 
@@ -138,26 +165,38 @@ pub(super) fn target(shared: &NodeShared, path: &str) -> Result<Target, UploadEr
     if is_temp_name(path.name()) || is_mark_name(path.name()) {
         return Err(UploadError::ReservedName);
     }
-    let target = Target { device_dir: shared.device_dir(&path), file: shared.on_disk(&path) };
-    // Asked each time: a disk may have gone since the last upload.
-    if !target.device_dir.is_dir() {
-        return Err(UploadError::NoDevice);
-    }
-    match target.file.is_dir() {
-        true => Err(io::Error::from(io::ErrorKind::IsADirectory).into()),
-        false => Ok(target),
+    Ok(Target { device_dir: shared.device_dir(&path), file: shared.on_disk(&path) })
+}
+
+impl Target {
+    /// Would an upload fail at once? Spares the client to send what cannot be stored; an upload notices all the same.
+    ///
+    /// # Errors
+    /// There is no such device, or the path is a directory.
+    pub(super) fn check(&self) -> Result<(), UploadError> {
+        if !self.device_dir.is_dir() {
+            return Err(UploadError::NoDevice);
+        }
+        match self.file.is_dir() {
+            true => Err(io::Error::from(io::ErrorKind::IsADirectory).into()),
+            false => Ok(()),
+        }
     }
 }
 
 /// What to write to, and the directories that had to be made for it, uppermost first.
-fn create(target: &Target, part: Option<ContentRange>) -> io::Result<(SinkFile, Vec<PathBuf>)> {
+fn create(target: &Target, part: Option<ContentRange>) -> Result<(SinkFile, Vec<PathBuf>), UploadError> {
     match SinkFile::open(target, part) {
         Ok(file) => Ok((file, Vec::new())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // A disk may have gone since the last upload.
+            if !target.device_dir.is_dir() {
+                return Err(UploadError::NoDevice);
+            }
             let made = make_directories(target)?;
             Ok((SinkFile::open(target, part)?, made))
         }
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -185,7 +224,7 @@ enum SinkFile {
 
 impl SinkFile {
     fn open(target: &Target, part: Option<ContentRange>) -> io::Result<Self> {
-        let Some(part) = part else { return Ok(Self::Whole(TempFile::beside(&target.file)?)) };
+        let Some(part) = part else { return Ok(Self::Whole(TempFile::for_new(&target.file)?)) };
         let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(&target.file)?;
         file.seek(SeekFrom::Start(part.first))?;
         Ok(Self::Part(file))
@@ -204,21 +243,21 @@ pub(super) struct Sink {
     file: SinkFile,
     /// Above the device directory, uppermost first.
     made_directories: Vec<PathBuf>,
-    /// The file, or some of it, was there before.
+    /// Of a part: the file, or some of it, was there before.
     replaces: bool,
     /// Only if a checksum is wanted.
     hasher: Option<Hasher>,
 }
 
 impl Sink {
-    pub fn open(target: &Target, part: Option<ContentRange>, hashtype: Option<HashType>) -> io::Result<Self> {
-        let replaces = target.file.symlink_metadata().is_ok();
+    pub fn open(target: &Target, part: Option<ContentRange>, hashtype: Option<HashType>) -> Result<Self, UploadError> {
+        let replaces = part.is_some() && target.file.symlink_metadata().is_ok();
         let (file, made_directories) = create(target, part)?;
         Ok(Self { file, made_directories, replaces, hasher: hashtype.map(HashType::hasher) })
     }
 
-    fn write(mut self, pieces: &[Bytes]) -> io::Result<Self> {
-        for piece in pieces {
+    fn write(mut self, pieces: &[impl AsRef<[u8]>]) -> io::Result<Self> {
+        for piece in pieces.iter().map(AsRef::as_ref) {
             if let Some(hasher) = &mut self.hasher {
                 hasher.update(piece);
             }
@@ -243,12 +282,13 @@ impl Sink {
 
     fn finish(self, target: &Target, sync: SyncPolicy) -> io::Result<Stored> {
         let with_name = sync == SyncPolicy::Always;
+        let mut replaced = self.replaces;
         match self.file {
             SinkFile::Whole(temp) => {
                 if sync == SyncPolicy::File {
                     temp.sync()?;
                 }
-                temp.place(&target.file, with_name)?;
+                replaced = temp.place(&target.file, with_name)? == Placed::Replaced;
             }
             SinkFile::Part(_) if sync == SyncPolicy::Never => {}
             SinkFile::Part(file) => {
@@ -261,7 +301,7 @@ impl Sink {
         if with_name {
             self.made_directories.iter().filter_map(|made| made.parent()).try_for_each(sync_directory)?;
         }
-        Ok(Stored { replaced: self.replaces })
+        Ok(Stored { replaced })
     }
 }
 
@@ -332,18 +372,35 @@ pub(super) fn note(shared: &NodeShared, path: &str, error: &UploadError) {
     }
 }
 
-pub(super) fn refusal(error: &UploadError) -> Answer {
-    match error {
-        UploadError::NoDevice => answer::text(StatusCode::NOT_FOUND, &error.to_string()),
-        UploadError::Disk(error) => {
-            let (status, line) = answer::write_failure(error);
-            answer::text(status, line)
-        }
-        UploadError::Source(_) => answer::text(StatusCode::BAD_GATEWAY, &error.to_string()),
-        UploadError::TooSlow => answer::closing(answer::text(StatusCode::REQUEST_TIMEOUT, &error.to_string())),
-        UploadError::Broken(_) => answer::closing(answer::text(StatusCode::BAD_REQUEST, "the body ended early")),
-        _ => answer::text(StatusCode::BAD_REQUEST, &error.to_string()),
+/// What a client is told whose upload failed.
+pub(super) struct Refusal {
+    pub status: StatusCode,
+    pub line: Cow<'static, str>,
+    /// What follows on the connection cannot be understood.
+    pub closes: bool,
+}
+
+impl Refusal {
+    pub fn of(error: &UploadError) -> Self {
+        let (status, line) = match error {
+            UploadError::Disk(error) => {
+                let (status, line) = answer::write_failure(error);
+                (status, Cow::Borrowed(line))
+            }
+            UploadError::NoDevice => (StatusCode::NOT_FOUND, error.to_string().into()),
+            UploadError::Source(_) => (StatusCode::BAD_GATEWAY, error.to_string().into()),
+            UploadError::TooSlow => (StatusCode::REQUEST_TIMEOUT, error.to_string().into()),
+            UploadError::Broken(_) => (StatusCode::BAD_REQUEST, "the body ended early".into()),
+            _ => (StatusCode::BAD_REQUEST, error.to_string().into()),
+        };
+        Self { status, line, closes: matches!(error, UploadError::TooSlow | UploadError::Broken(_)) }
     }
+}
+
+pub(super) fn refusal(error: &UploadError) -> Answer {
+    let Refusal { status, line, closes } = Refusal::of(error);
+    let answer = answer::text(status, &line);
+    if closes { answer::closing(answer) } else { answer }
 }
 
 #[cfg(test)]

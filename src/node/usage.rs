@@ -94,7 +94,7 @@ fn write_usage(shared: &NodeShared, device: &Path, mounts: &[Mount]) -> io::Resu
 fn write_beside(target: &Path, text: &str) -> io::Result<()> {
     let mut temp = TempFile::beside(target)?;
     temp.write_all(text.as_bytes())?;
-    temp.place(target, false)
+    temp.place(target, false).map(|_| ())
 }
 
 /// Usage files that cannot be written, because their device is read-only: what they would say.

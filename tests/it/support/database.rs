@@ -20,6 +20,7 @@ pub enum Kind {
 
 /// Every database system that the tests run on.
 pub fn kinds() -> Vec<Kind> {
+    #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), expect(unused_mut, reason = "no other systems"))]
     let mut kinds = vec![Kind::Sqlite];
     #[cfg(feature = "mysql")]
     if std::env::var_os("MOGILEFS_TEST_MYSQL_URL").is_some() {
@@ -57,7 +58,7 @@ struct Number {
 
 impl Database {
     pub fn create(kind: Kind) -> Self {
-        let server = match kind {
+        let server: Option<&str> = match kind {
             Kind::Sqlite => None,
             #[cfg(feature = "mysql")]
             Kind::Mysql => Some("MOGILEFS_TEST_MYSQL_URL"),
