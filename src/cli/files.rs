@@ -50,26 +50,26 @@ pub enum FileCommand {
 #[derive(Debug, Args)]
 pub struct PutArgs {
     /// The key to store it under; a file that has it is replaced
-    key: OsString,
+    pub(super) key: OsString,
     /// The file to store; `-` reads standard input
-    file: PathBuf,
+    pub(super) file: PathBuf,
     /// The class of the file; without it the domain's default class
     #[arg(long, short)]
-    class: Option<String>,
+    pub(super) class: Option<String>,
     /// Compute the MD5 on the way and send it with the file
     #[arg(long)]
-    checksum: bool,
+    pub(super) checksum: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct GetArgs {
     /// The key of the file
-    key: OsString,
+    pub(super) key: OsString,
     /// Where to write it; `-` writes to standard output. A file appears only when it is complete
-    file: PathBuf,
+    pub(super) file: PathBuf,
     /// Compare the bytes with the checksum that the tracker has, if it has one
     #[arg(long)]
-    verify: bool,
+    pub(super) verify: bool,
 }
 
 #[derive(Debug, Args)]
@@ -88,16 +88,16 @@ pub struct InfoArgs {
 pub struct ListArgs {
     /// Only keys that begin with this
     #[arg(default_value = "")]
-    prefix: OsString,
+    pub(super) prefix: OsString,
     /// Only keys after this one
     #[arg(long, value_name = "KEY")]
-    after: Option<OsString>,
+    pub(super) after: Option<OsString>,
     /// At most so many keys; without it all
     #[arg(long, value_name = "COUNT")]
-    limit: Option<u64>,
+    pub(super) limit: Option<u64>,
     /// The deleted files that `undelete` can bring back, by number
     #[arg(long, conflicts_with = "after")]
-    deleted: bool,
+    pub(super) deleted: bool,
 }
 
 #[derive(Debug, Args)]
@@ -180,7 +180,7 @@ impl FileCommand {
     }
 }
 
-async fn put(args: PutArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(super) async fn put(args: PutArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     let request = UploadRequest {
         domain: session.domain()?,
         key: args.key.as_bytes(),
@@ -206,7 +206,7 @@ async fn put(args: PutArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     }))
 }
 
-async fn get(args: GetArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(super) async fn get(args: GetArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     if is_dash(&args.file) {
         return fetch_to_stdout(&args.key, args.verify, session).await.map(drop);
     }
@@ -299,7 +299,7 @@ fn info_text(info: &FileInfo, paths: &[String]) -> String {
     text
 }
 
-async fn list(args: ListArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(super) async fn list(args: ListArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     let domain = session.domain()?;
     if args.deleted {
         return super::deleted::list(domain, args.prefix.as_bytes(), args.limit, session).await;

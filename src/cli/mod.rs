@@ -8,6 +8,7 @@ mod config;
 mod db;
 mod db_copy;
 mod deleted;
+mod examples;
 mod explain;
 mod files;
 mod fsck;
@@ -16,6 +17,7 @@ mod life;
 mod mogdbsetup;
 mod old_names;
 mod output;
+mod pages;
 mod rebalance;
 mod roles;
 mod session;
@@ -24,7 +26,7 @@ mod watch;
 
 use crate::jobs::query::manual;
 use crate::settings::old::Program;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use output::{Failure, Output};
 use serde_json::json;
 use session::Session;
@@ -112,6 +114,22 @@ enum Command {
         #[arg(value_name = "COMMAND")]
         command: Option<String>,
     },
+    /// Print the completions of a shell: the shell knows the words of this program then
+    Completions {
+        /// The shell
+        shell: pages::Shell,
+    },
+    /// Write the man pages, one for each command, into a directory
+    Man {
+        /// The directory; it is made if need be
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
+/// All commands with their options, and examples in the help.
+fn tree() -> clap::Command {
+    examples::with_examples(Cli::command())
 }
 
 /// Reads the command line, does what it says, and gives the exit code.
@@ -122,7 +140,10 @@ pub fn main() -> ExitCode {
         Some("mogstored") => return old_names::main(Program::Mogstored),
         _ => {}
     }
-    let cli = Cli::parse();
+    let cli = match Cli::from_arg_matches(&tree().get_matches()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     let output = Output::new(cli.global.json);
     match run(cli, &output) {
         Ok(()) => ExitCode::SUCCESS,
@@ -150,6 +171,8 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Check => block_on(async { check::check(&mut Session::open(global, output).await?).await }),
         Command::Bench(args) => bench::run(&args, global, output),
         Command::Protocol { command } => protocol(command.as_deref(), output),
+        Command::Completions { shell } => pages::completions(tree(), shell, output),
+        Command::Man { directory } => pages::man(tree(), &directory, output),
     }
 }
 
@@ -186,11 +209,10 @@ impl GlobalArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_tree_is_sound() {
-        Cli::command().debug_assert();
+        tree().debug_assert();
     }
 
     #[test]
