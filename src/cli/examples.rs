@@ -84,6 +84,50 @@ const EXAMPLES: &[Entry] = &[
     ),
     ("fids", &[("The first hundred files above number 5000", "mogilefs fids --from 5000")]),
     (
+        "big",
+        &[
+            ("A directory, and back", "mogilefs -d backups big put --gzip www-2026-01 /srv/www"),
+            ("", "mogilefs -d backups big get www-2026-01 /tmp/restored"),
+        ],
+    ),
+    (
+        "big put",
+        &[
+            ("A directory, compressed", "mogilefs -d backups big put --gzip www-2026-01 /srv/www"),
+            ("Go on after it was broken off", "mogilefs -d backups big put --resume disk-a /dev/sda"),
+            ("What a program prints", "pg_dump shop | mogilefs -d backups big put --gzip shop.sql -"),
+        ],
+    ),
+    (
+        "big get",
+        &[
+            ("Unpack a directory", "mogilefs -d backups big get www-2026-01 /tmp/restored"),
+            ("Look into it only", "mogilefs -d backups big get www-2026-01 - | tar -t"),
+        ],
+    ),
+    (
+        "big list",
+        &[
+            ("With sizes", "mogilefs -d backups big list --long"),
+            ("What was broken off", "mogilefs -d backups big list --unfinished"),
+        ],
+    ),
+    ("big info", &[("The pieces with their MD5", "mogilefs -d backups big info www-2026-01")]),
+    (
+        "big rm",
+        &[
+            ("See what would go, then delete it", "mogilefs -d backups big rm --dry-run www-2026-01"),
+            ("", "mogilefs -d backups big rm www-2026-01"),
+        ],
+    ),
+    (
+        "stats",
+        &[
+            ("All sums", "mogilefs stats -c /etc/mogilefs/tracker.toml"),
+            ("Only the queues, of a replica", "mogilefs stats --db mysql://reader@replica/mogilefs queues"),
+        ],
+    ),
+    (
         "domain",
         &[
             ("A domain with a class of three copies", "mogilefs domain add photos"),

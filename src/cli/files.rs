@@ -2,6 +2,7 @@
 
 use super::output::{Failure, fields, size, table};
 use super::session::Session;
+use super::sure::SureArgs;
 use crate::client::{
     DownloadRequest, Downloaded, FileInfo, KeyPage, Progress, UploadRequest, UploadSource, download, no_progress,
     upload,
@@ -20,6 +21,8 @@ use tokio::io::AsyncWrite;
 
 /// Most keys that a tracker gives at a time (protocol.md 9, list_keys).
 const PAGE_KEYS: u32 = 1000;
+/// So many files are deleted without asking back.
+const KEYS_UNASKED: usize = 10;
 
 #[derive(Debug, Subcommand)]
 pub enum FileCommand {
@@ -32,10 +35,13 @@ pub enum FileCommand {
     /// Show length, class and copies of the file of a key
     Info(InfoArgs),
     /// List keys, all of them or those with a prefix
+    #[command(visible_alias = "ls")]
     List(ListArgs),
     /// Give a file another key
+    #[command(visible_alias = "mv")]
     Rename(RenameArgs),
     /// Delete files
+    #[command(visible_alias = "delete")]
     Rm(RmArgs),
     /// Bring back a file that was deleted or overwritten, while its copies still exist
     Undelete(UndeleteArgs),
@@ -139,6 +145,8 @@ pub struct RmArgs {
     /// Do not mind keys that have no file
     #[arg(long, short)]
     force: bool,
+    #[command(flatten)]
+    sure: SureArgs,
 }
 
 #[derive(Debug, Args)]
@@ -361,18 +369,33 @@ async fn rename(args: RenameArgs, session: &mut Session<'_>) -> Result<(), Failu
 
 async fn rm(args: RmArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     let domain = session.domain()?;
+    let is_much = args.keys.len() > KEYS_UNASKED || args.sure.is_dry_run();
+    if is_much && !args.sure.proceed(&what_is_deleted(&args.keys), session.output)? {
+        return Ok(());
+    }
     let mut deleted = Vec::new();
+    let bar = session.output.working("deleting", Some(args.keys.len() as u64));
     for key in &args.keys {
+        bar.inc(1);
         match session.tracker.delete(domain, key.as_bytes()).await {
             Ok(()) => deleted.push(lossy(key)),
             Err(error) if args.force && error.code() == Some("unknown_key") => {}
             Err(error) => {
+                bar.finish_and_clear();
                 session.output.note(&format!("{}: not deleted", lossy(key)));
                 return Err(error.into());
             }
         }
     }
     session.done(&json!({ "deleted": deleted }))
+}
+
+/// `delete 12 files: a, b, c …`
+fn what_is_deleted(keys: &[OsString]) -> String {
+    let named: Vec<String> = keys.iter().take(KEYS_UNASKED).map(|key| lossy(key)).collect();
+    let more = if keys.len() > named.len() { " …" } else { "" };
+    let files = if keys.len() == 1 { "file" } else { "files" };
+    format!("delete {} {files}: {}{more}", keys.len(), named.join(", "))
 }
 
 async fn undelete(args: UndeleteArgs, session: &mut Session<'_>) -> Result<(), Failure> {
@@ -480,7 +503,7 @@ impl FidRow {
 }
 
 /// A bar for a known length, a counter for an unknown one, nothing where nobody looks.
-fn bar(session: &Session<'_>, length_bytes: Option<u64>) -> ProgressBar {
+pub(super) fn bar(session: &Session<'_>, length_bytes: Option<u64>) -> ProgressBar {
     if !session.output.shows_progress() {
         return ProgressBar::hidden();
     }
@@ -522,7 +545,7 @@ fn is_special(path: &Path) -> bool {
 }
 
 /// Beside the target, so that the finished file can take its place in one step.
-fn partial_name(path: &Path) -> PathBuf {
+pub(super) fn partial_name(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     PathBuf::from(name)

@@ -3,6 +3,8 @@
 //! Decides nothing about the cluster: the tracker does. Results go to standard output, everything else to standard error.
 
 mod bench;
+mod big;
+mod big_stream;
 mod check;
 mod config;
 mod db;
@@ -12,15 +14,19 @@ mod examples;
 mod explain;
 mod files;
 mod fsck;
+mod hints;
 mod jobs;
 mod life;
 mod mogdbsetup;
 mod old_names;
+mod old_tools;
 mod output;
 mod pages;
 mod rebalance;
 mod roles;
 mod session;
+mod stats;
+mod sure;
 mod topology;
 mod watch;
 
@@ -39,13 +45,14 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done (also when the reader of standard output went away)
   1  the tracker refused; standard error has `error: CODE: text`; or `db check` or `db copy` found what matters
-  2  the command line or a setting is wrong, or the database is of another schema version, which this program cannot change
+  2  the command line or a setting is wrong, the database is of another schema version, which this program cannot change, or
+     a question was not answered with yes
   3  no tracker could be reached, or it broke off or answered nonsense
   4  storage nodes failed: no copy could be stored or read whole
   5  reading or writing on this machine failed, or a service could not start
 
 With --json results are one JSON value on standard output, and an error is one JSON object on standard error:
-{\"error\":{\"code\":…,\"text\":…,\"exit\":…}}.";
+{\"error\":{\"code\":…,\"text\":…,\"exit\":…,\"hint\":…}}; a hint only where there is one.";
 
 /// MogileFS: tracker, storage node and tools of the application-level distributed file system.
 #[derive(Debug, Parser)]
@@ -86,6 +93,9 @@ pub struct GlobalArgs {
 enum Command {
     #[command(flatten)]
     Files(files::FileCommand),
+    /// Big files and directories, kept in pieces as mogtool keeps them
+    #[command(subcommand)]
+    Big(big::BigCommand),
     #[command(flatten)]
     Topology(topology::TopologyCommand),
     /// Checks of all files: what is lost or damaged is found, and repaired where that can be
@@ -104,6 +114,7 @@ enum Command {
     /// The tracker's database: set it up, bring it up to date, check it, copy it
     #[command(subcommand)]
     Db(db::DbCommand),
+    Stats(stats::StatsArgs),
     /// Show what is not as it should be with hosts and devices, and how many files are at one copy
     Check,
     /// Measure a tracker: requests per second, latencies, errors
@@ -138,7 +149,11 @@ pub fn main() -> ExitCode {
         Some("mogdbsetup") => return mogdbsetup::main(),
         Some("mogilefsd") => return old_names::main(Program::Mogilefsd),
         Some("mogstored") => return old_names::main(Program::Mogstored),
-        _ => {}
+        name => {
+            if let Some(tool) = name.and_then(old_tools::OldTool::of_name) {
+                return old_tools::main(tool);
+            }
+        }
     }
     let cli = match Cli::from_arg_matches(&tree().get_matches()) {
         Ok(cli) => cli,
@@ -160,15 +175,17 @@ fn name_called() -> Option<String> {
 fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
     let global = &cli.global;
     match cli.command {
-        Command::Files(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
-        Command::Topology(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
-        Command::Fsck(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
-        Command::Rebalance(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
-        Command::Jobs(args) => block_on(async { args.run(&mut Session::open(global, output).await?).await }),
+        Command::Files(command) => in_session(global, output, async |session| command.run(session).await),
+        Command::Big(command) => in_session(global, output, async |session| command.run(session).await),
+        Command::Topology(command) => in_session(global, output, async |session| command.run(session).await),
+        Command::Fsck(command) => in_session(global, output, async |session| command.run(session).await),
+        Command::Rebalance(command) => in_session(global, output, async |session| command.run(session).await),
+        Command::Jobs(args) => in_session(global, output, async |session| args.run(session).await),
         Command::Roles(command) => command.run(),
         Command::Config(command) => command.run(output),
         Command::Db(command) => command.run(output),
-        Command::Check => block_on(async { check::check(&mut Session::open(global, output).await?).await }),
+        Command::Stats(args) => args.run(output),
+        Command::Check => in_session(global, output, async |session| check::check(session).await),
         Command::Bench(args) => bench::run(&args, global, output),
         Command::Protocol { command } => protocol(command.as_deref(), output),
         Command::Completions { shell } => pages::completions(tree(), shell, output),
@@ -186,6 +203,24 @@ fn protocol(command: Option<&str>, output: &Output) -> Result<(), Failure> {
     output.result(&json!({ "manual": text }), || text.clone())
 }
 
+/// Runs a command with a connected tracker; a refusal gets what may help.
+fn in_session(
+    global: &GlobalArgs,
+    output: &Output,
+    work: impl AsyncFnOnce(&mut Session<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    block_on(async {
+        let mut session = match Session::open(global, output).await {
+            Ok(session) => session,
+            Err(failure) => return Err(Failure::Hinted(Box::new(failure), hints::where_trackers_come_from())),
+        };
+        match work(&mut session).await {
+            Err(failure) => Err(hints::with_hint(failure, &mut session).await),
+            done => done,
+        }
+    })
+}
+
 /// Runs a command on a runtime of its own.
 ///
 /// The runtime is left to the end of the process: dropping it would wait for a thread that reads a terminal or a pipe,
@@ -197,7 +232,12 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
 impl GlobalArgs {
     /// The domain, which this command cannot do without.
     fn required_domain(&self) -> Result<&str, Failure> {
-        let missing = || Failure::Usage("this command needs --domain NAME (or MOGILEFS_DOMAIN)".to_owned());
+        let missing = || {
+            Failure::Usage(
+                "this command needs --domain NAME (or MOGILEFS_DOMAIN); `mogilefs domain list` shows which there are"
+                    .to_owned(),
+            )
+        };
         self.domain.as_deref().filter(|domain| !domain.is_empty()).ok_or_else(missing)
     }
 

@@ -3,7 +3,12 @@
 use std::process::{Command, Output};
 
 fn program(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_mogilefs")).args(args).output().expect("the program starts")
+    Command::new(env!("CARGO_BIN_EXE_mogilefs"))
+        .args(args)
+        .env_remove("MOGILEFS_TRACKERS")
+        .env_remove("MOGILEFS_DOMAIN")
+        .output()
+        .expect("the program starts")
 }
 
 fn printed(args: &[&str]) -> String {
@@ -75,4 +80,21 @@ fn help_ends_with_examples() {
     let help = printed(&["put", "--help"]);
     assert!(help.contains("\nExamples:\n  # Store a file\n  mogilefs -d demo put"), "{help}");
     assert!(printed(&["--help"]).contains("Exit codes:"));
+}
+
+/// What people see. After a change that is meant: `UPDATE_SNAPSHOTS=1 cargo nextest run --test cli`, and look at the
+/// difference.
+#[test]
+fn help_is_as_it_was_looked_at() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/snapshots");
+    for words in [&[][..], &["put"], &["big", "put"], &["device", "mark"], &["fsck", "start"], &["rm"]] {
+        let help = printed(&[words, &["-h"]].concat());
+        let path = directory.join(format!("{}.txt", [&["help"], words].concat().join("-")));
+        if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+            std::fs::write(&path, help).expect("written");
+            continue;
+        }
+        let looked_at = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(help, looked_at, "{} differs; if that is meant, run with UPDATE_SNAPSHOTS=1", path.display());
+    }
 }
