@@ -171,8 +171,9 @@ pub async fn put(args: &BigPutArgs, session: &mut Session<'_>) -> Result<BigInfo
         return Err(Failure::Usage(format!("the key {:?} must not have spaces or commas", args.key)));
     }
     let source = Source::open(&args.source, args.gzip)?;
-    let before = replaced(args, session).await?;
-    let stored = unfinished(args, session).await?;
+    let note = fetch_small(&big::pre_key(&args.key), session).await?;
+    let before = replaced(args, note.is_some(), session).await?;
+    let stored = unfinished(args, note)?;
     let bar = super::files::bar(session, source.length_bytes);
     let mut upload = Upload { args, started: unixtime(), stored, parts: Vec::new() };
     upload.write_note(session).await?;
@@ -197,19 +198,18 @@ pub async fn put(args: &BigPutArgs, session: &mut Session<'_>) -> Result<BigInfo
 }
 
 /// The record of the file that is replaced, if that is wanted.
-async fn replaced(args: &BigPutArgs, session: &mut Session<'_>) -> Result<Option<BigInfo>, Failure> {
+async fn replaced(args: &BigPutArgs, is_begun: bool, session: &mut Session<'_>) -> Result<Option<BigInfo>, Failure> {
     let Some(text) = fetch_small(&big::info_key(&args.key), session).await? else { return Ok(None) };
-    // A file that was stored whole and whose note was not removed any more.
-    if !args.overwrite && !args.resume {
-        let text = format!("there is a big file {:?}; --overwrite replaces it", args.key);
-        return Err(Failure::Usage(text));
+    // To go on is to replace only what was being replaced already.
+    if args.overwrite || (args.resume && is_begun) {
+        return Ok(BigInfo::parse(&text));
     }
-    Ok(BigInfo::parse(&text))
+    Err(Failure::Usage(format!("there is a big file {:?}; --overwrite replaces it", args.key)))
 }
 
-/// The pieces that an earlier attempt has stored.
-async fn unfinished(args: &BigPutArgs, session: &mut Session<'_>) -> Result<Vec<BigPart>, Failure> {
-    match fetch_small(&big::pre_key(&args.key), session).await? {
+/// The pieces that an earlier attempt has stored, by its note.
+fn unfinished(args: &BigPutArgs, note: Option<Vec<u8>>) -> Result<Vec<BigPart>, Failure> {
+    match note {
         None => Ok(Vec::new()),
         Some(note) if args.resume => Ok(big::parse_pre(&note)),
         Some(_) if args.overwrite => Ok(Vec::new()),

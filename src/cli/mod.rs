@@ -66,6 +66,7 @@ pub struct Cli {
 
 /// Options that may stand anywhere.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct GlobalArgs {
     /// Trackers, tried in this order; the port may be left out (7001)
     #[arg(

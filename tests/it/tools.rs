@@ -97,7 +97,9 @@ fn big_files_go_in_and_out_in_pieces() {
 
         // Again, shorter: only if told so, and without leaving pieces behind.
         tools.write("in", b"short");
-        assert_eq!(tools.refused("mogilefs", &["big", "put", "disk", "in"]).0, 2);
+        for option in [&[][..], &["--resume"]] {
+            assert_eq!(tools.refused("mogilefs", &[&["big", "put", "disk", "in"], option].concat()).0, 2);
+        }
         tools.ok("mogilefs", &["big", "put", "--overwrite", "disk", "in"]);
         assert_eq!(tools.ok("mogilefs", &["list"]), "_big_info:disk\ndisk,1\n");
         assert_eq!(tools.ok("mogilefs", &["big", "get", "disk", "-"]), "short");
