@@ -1,6 +1,9 @@
 //! The command line against a scripted tracker and storage node over real sockets: what is sent, what is printed, which
 //! exit code comes out. The real program runs; nothing of a real tracker is needed.
 
+#[path = "cli/pages.rs"]
+mod pages;
+
 use mogilefs::client::{
     ClientError, StorageClient, Timeouts, TrackerClient, UploadRequest, UploadSource, no_progress, upload,
 };

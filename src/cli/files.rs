@@ -2,6 +2,7 @@
 
 use super::output::{Failure, fields, size, table};
 use super::session::Session;
+use super::sure::SureArgs;
 use crate::client::{
     DownloadRequest, Downloaded, FileInfo, KeyPage, Progress, UploadRequest, UploadSource, download, no_progress,
     upload,
@@ -20,6 +21,8 @@ use tokio::io::AsyncWrite;
 
 /// Most keys that a tracker gives at a time (protocol.md 9, list_keys).
 const PAGE_KEYS: u32 = 1000;
+/// So many files are deleted without asking back.
+const KEYS_UNASKED: usize = 10;
 
 #[derive(Debug, Subcommand)]
 pub enum FileCommand {
@@ -32,10 +35,13 @@ pub enum FileCommand {
     /// Show length, class and copies of the file of a key
     Info(InfoArgs),
     /// List keys, all of them or those with a prefix
+    #[command(visible_alias = "ls")]
     List(ListArgs),
     /// Give a file another key
+    #[command(visible_alias = "mv")]
     Rename(RenameArgs),
     /// Delete files
+    #[command(visible_alias = "delete")]
     Rm(RmArgs),
     /// Bring back a file that was deleted or overwritten, while its copies still exist
     Undelete(UndeleteArgs),
@@ -50,26 +56,26 @@ pub enum FileCommand {
 #[derive(Debug, Args)]
 pub struct PutArgs {
     /// The key to store it under; a file that has it is replaced
-    key: OsString,
+    pub(super) key: OsString,
     /// The file to store; `-` reads standard input
-    file: PathBuf,
+    pub(super) file: PathBuf,
     /// The class of the file; without it the domain's default class
     #[arg(long, short)]
-    class: Option<String>,
+    pub(super) class: Option<String>,
     /// Compute the MD5 on the way and send it with the file
     #[arg(long)]
-    checksum: bool,
+    pub(super) checksum: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct GetArgs {
     /// The key of the file
-    key: OsString,
+    pub(super) key: OsString,
     /// Where to write it; `-` writes to standard output. A file appears only when it is complete
-    file: PathBuf,
+    pub(super) file: PathBuf,
     /// Compare the bytes with the checksum that the tracker has, if it has one
     #[arg(long)]
-    verify: bool,
+    pub(super) verify: bool,
 }
 
 #[derive(Debug, Args)]
@@ -88,16 +94,16 @@ pub struct InfoArgs {
 pub struct ListArgs {
     /// Only keys that begin with this
     #[arg(default_value = "")]
-    prefix: OsString,
+    pub(super) prefix: OsString,
     /// Only keys after this one
     #[arg(long, value_name = "KEY")]
-    after: Option<OsString>,
+    pub(super) after: Option<OsString>,
     /// At most so many keys; without it all
     #[arg(long, value_name = "COUNT")]
-    limit: Option<u64>,
+    pub(super) limit: Option<u64>,
     /// The deleted files that `undelete` can bring back, by number
     #[arg(long, conflicts_with = "after")]
-    deleted: bool,
+    pub(super) deleted: bool,
 }
 
 #[derive(Debug, Args)]
@@ -139,6 +145,8 @@ pub struct RmArgs {
     /// Do not mind keys that have no file
     #[arg(long, short)]
     force: bool,
+    #[command(flatten)]
+    sure: SureArgs,
 }
 
 #[derive(Debug, Args)]
@@ -180,7 +188,7 @@ impl FileCommand {
     }
 }
 
-async fn put(args: PutArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(super) async fn put(args: PutArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     let request = UploadRequest {
         domain: session.domain()?,
         key: args.key.as_bytes(),
@@ -206,7 +214,7 @@ async fn put(args: PutArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     }))
 }
 
-async fn get(args: GetArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(super) async fn get(args: GetArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     if is_dash(&args.file) {
         return fetch_to_stdout(&args.key, args.verify, session).await.map(drop);
     }
@@ -299,7 +307,7 @@ fn info_text(info: &FileInfo, paths: &[String]) -> String {
     text
 }
 
-async fn list(args: ListArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(super) async fn list(args: ListArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     let domain = session.domain()?;
     if args.deleted {
         return super::deleted::list(domain, args.prefix.as_bytes(), args.limit, session).await;
@@ -361,18 +369,33 @@ async fn rename(args: RenameArgs, session: &mut Session<'_>) -> Result<(), Failu
 
 async fn rm(args: RmArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     let domain = session.domain()?;
+    let is_much = args.keys.len() > KEYS_UNASKED || args.sure.is_dry_run();
+    if is_much && !args.sure.proceed(&what_is_deleted(&args.keys), session.output)? {
+        return Ok(());
+    }
     let mut deleted = Vec::new();
+    let bar = session.output.working("deleting", Some(args.keys.len() as u64));
     for key in &args.keys {
+        bar.inc(1);
         match session.tracker.delete(domain, key.as_bytes()).await {
             Ok(()) => deleted.push(lossy(key)),
             Err(error) if args.force && error.code() == Some("unknown_key") => {}
             Err(error) => {
+                bar.finish_and_clear();
                 session.output.note(&format!("{}: not deleted", lossy(key)));
                 return Err(error.into());
             }
         }
     }
     session.done(&json!({ "deleted": deleted }))
+}
+
+/// `delete 12 files: a, b, c …`
+fn what_is_deleted(keys: &[OsString]) -> String {
+    let named: Vec<String> = keys.iter().take(KEYS_UNASKED).map(|key| lossy(key)).collect();
+    let more = if keys.len() > named.len() { " …" } else { "" };
+    let files = if keys.len() == 1 { "file" } else { "files" };
+    format!("delete {} {files}: {}{more}", keys.len(), named.join(", "))
 }
 
 async fn undelete(args: UndeleteArgs, session: &mut Session<'_>) -> Result<(), Failure> {
@@ -480,7 +503,7 @@ impl FidRow {
 }
 
 /// A bar for a known length, a counter for an unknown one, nothing where nobody looks.
-fn bar(session: &Session<'_>, length_bytes: Option<u64>) -> ProgressBar {
+pub(super) fn bar(session: &Session<'_>, length_bytes: Option<u64>) -> ProgressBar {
     if !session.output.shows_progress() {
         return ProgressBar::hidden();
     }
@@ -522,7 +545,7 @@ fn is_special(path: &Path) -> bool {
 }
 
 /// Beside the target, so that the finished file can take its place in one step.
-fn partial_name(path: &Path) -> PathBuf {
+pub(super) fn partial_name(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     PathBuf::from(name)

@@ -2,6 +2,7 @@
 
 use super::output::{Failure, fields, table, utc};
 use super::session::Session;
+use super::sure::SureArgs;
 use crate::protocol::args::Args as Reply;
 use bstr::ByteSlice as _;
 use clap::{Args, Subcommand};
@@ -28,6 +29,8 @@ pub enum FsckCommand {
         /// Show the progress until everything is checked
         #[arg(long)]
         watch: bool,
+        #[command(flatten)]
+        sure: SureArgs,
     },
     /// Take no further files; those queued already are still checked
     Stop,
@@ -43,7 +46,10 @@ pub enum FsckCommand {
         scope: ScopeOptions,
     },
     /// Empty the log
-    Clearlog,
+    Clearlog {
+        #[command(flatten)]
+        sure: SureArgs,
+    },
     /// Show the log
     Log {
         /// Only rows with higher numbers
@@ -115,7 +121,10 @@ impl ScopeOptions {
 impl FsckCommand {
     pub async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         match self {
-            Self::Start { all, scope, watch } => {
+            Self::Start { all, scope, watch, sure } => {
+                if !sure.proceed(&what_is_checked(all, &scope), session.output)? {
+                    return Ok(());
+                }
                 if all || !scope.arguments().is_empty() {
                     ask(session, "fsck_reset", &scope.arguments()).await?;
                 }
@@ -125,10 +134,23 @@ impl FsckCommand {
             Self::Stop => done(session, "fsck_stop", &[], "stopped").await,
             Self::Status { watch } => status(session, watch).await,
             Self::Reset { scope } => done(session, "fsck_reset", &scope.arguments(), "reset").await,
-            Self::Clearlog => done(session, "fsck_clearlog", &[], "cleared").await,
+            Self::Clearlog { sure } => match sure.proceed("empty the log of all checks", session.output)? {
+                true => done(session, "fsck_clearlog", &[], "cleared").await,
+                false => Ok(()),
+            },
             Self::Log { after } => log(session, after).await,
             Self::History { key, fid, runs } => history(session, key, fid, runs).await,
         }
+    }
+}
+
+fn what_is_checked(all: bool, scope: &ScopeOptions) -> String {
+    let limits = scope.arguments();
+    let limits: Vec<String> = limits.iter().map(|(name, value)| format!("{name}={}", value.to_str_lossy())).collect();
+    match (all, limits.is_empty()) {
+        (_, false) => format!("begin a check of the files with {}", limits.join(" ")),
+        (true, true) => "begin a check of all files".to_owned(),
+        (false, true) => "begin a check, or go on with one that was stopped".to_owned(),
     }
 }
 

@@ -3,28 +3,36 @@
 //! Decides nothing about the cluster: the tracker does. Results go to standard output, everything else to standard error.
 
 mod bench;
+mod big;
+mod big_stream;
 mod check;
 mod config;
 mod db;
 mod db_copy;
 mod deleted;
+mod examples;
 mod explain;
 mod files;
 mod fsck;
+mod hints;
 mod jobs;
 mod life;
 mod mogdbsetup;
 mod old_names;
+mod old_tools;
 mod output;
+mod pages;
 mod rebalance;
 mod roles;
 mod session;
+mod stats;
+mod sure;
 mod topology;
 mod watch;
 
 use crate::jobs::query::manual;
 use crate::settings::old::Program;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use output::{Failure, Output};
 use serde_json::json;
 use session::Session;
@@ -37,13 +45,14 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done (also when the reader of standard output went away)
   1  the tracker refused; standard error has `error: CODE: text`; or `db check` or `db copy` found what matters
-  2  the command line or a setting is wrong, or the database is of another schema version, which this program cannot change
+  2  the command line or a setting is wrong, the database is of another schema version, which this program cannot change, or
+     a question was not answered with yes
   3  no tracker could be reached, or it broke off or answered nonsense
   4  storage nodes failed: no copy could be stored or read whole
   5  reading or writing on this machine failed, or a service could not start
 
 With --json results are one JSON value on standard output, and an error is one JSON object on standard error:
-{\"error\":{\"code\":…,\"text\":…,\"exit\":…}}.";
+{\"error\":{\"code\":…,\"text\":…,\"exit\":…,\"hint\":…}}; a hint only where there is one.";
 
 /// MogileFS: tracker, storage node and tools of the application-level distributed file system.
 #[derive(Debug, Parser)]
@@ -57,6 +66,7 @@ pub struct Cli {
 
 /// Options that may stand anywhere.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct GlobalArgs {
     /// Trackers, tried in this order; the port may be left out (7001)
     #[arg(
@@ -84,6 +94,9 @@ pub struct GlobalArgs {
 enum Command {
     #[command(flatten)]
     Files(files::FileCommand),
+    /// Big files and directories, kept in pieces as mogtool keeps them
+    #[command(subcommand)]
+    Big(big::BigCommand),
     #[command(flatten)]
     Topology(topology::TopologyCommand),
     /// Checks of all files: what is lost or damaged is found, and repaired where that can be
@@ -102,6 +115,7 @@ enum Command {
     /// The tracker's database: set it up, bring it up to date, check it, copy it
     #[command(subcommand)]
     Db(db::DbCommand),
+    Stats(stats::StatsArgs),
     /// Show what is not as it should be with hosts and devices, and how many files are at one copy
     Check,
     /// Measure a tracker: requests per second, latencies, errors
@@ -112,6 +126,22 @@ enum Command {
         #[arg(value_name = "COMMAND")]
         command: Option<String>,
     },
+    /// Print the completions of a shell: the shell knows the words of this program then
+    Completions {
+        /// The shell
+        shell: pages::Shell,
+    },
+    /// Write the man pages, one for each command, into a directory
+    Man {
+        /// The directory; it is made if need be
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
+/// All commands with their options, and examples in the help.
+fn tree() -> clap::Command {
+    examples::with_examples(Cli::command())
 }
 
 /// Reads the command line, does what it says, and gives the exit code.
@@ -120,9 +150,16 @@ pub fn main() -> ExitCode {
         Some("mogdbsetup") => return mogdbsetup::main(),
         Some("mogilefsd") => return old_names::main(Program::Mogilefsd),
         Some("mogstored") => return old_names::main(Program::Mogstored),
-        _ => {}
+        name => {
+            if let Some(tool) = name.and_then(old_tools::OldTool::of_name) {
+                return old_tools::main(tool);
+            }
+        }
     }
-    let cli = Cli::parse();
+    let cli = match Cli::from_arg_matches(&tree().get_matches()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     let output = Output::new(cli.global.json);
     match run(cli, &output) {
         Ok(()) => ExitCode::SUCCESS,
@@ -139,17 +176,21 @@ fn name_called() -> Option<String> {
 fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
     let global = &cli.global;
     match cli.command {
-        Command::Files(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
-        Command::Topology(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
-        Command::Fsck(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
-        Command::Rebalance(command) => block_on(async { command.run(&mut Session::open(global, output).await?).await }),
-        Command::Jobs(args) => block_on(async { args.run(&mut Session::open(global, output).await?).await }),
+        Command::Files(command) => in_session(global, output, async |session| command.run(session).await),
+        Command::Big(command) => in_session(global, output, async |session| command.run(session).await),
+        Command::Topology(command) => in_session(global, output, async |session| command.run(session).await),
+        Command::Fsck(command) => in_session(global, output, async |session| command.run(session).await),
+        Command::Rebalance(command) => in_session(global, output, async |session| command.run(session).await),
+        Command::Jobs(args) => in_session(global, output, async |session| args.run(session).await),
         Command::Roles(command) => command.run(),
         Command::Config(command) => command.run(output),
         Command::Db(command) => command.run(output),
-        Command::Check => block_on(async { check::check(&mut Session::open(global, output).await?).await }),
+        Command::Stats(args) => args.run(output),
+        Command::Check => in_session(global, output, async |session| check::check(session).await),
         Command::Bench(args) => bench::run(&args, global, output),
         Command::Protocol { command } => protocol(command.as_deref(), output),
+        Command::Completions { shell } => pages::completions(tree(), shell, output),
+        Command::Man { directory } => pages::man(tree(), &directory, output),
     }
 }
 
@@ -163,6 +204,24 @@ fn protocol(command: Option<&str>, output: &Output) -> Result<(), Failure> {
     output.result(&json!({ "manual": text }), || text.clone())
 }
 
+/// Runs a command with a connected tracker; a refusal gets what may help.
+fn in_session(
+    global: &GlobalArgs,
+    output: &Output,
+    work: impl AsyncFnOnce(&mut Session<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    block_on(async {
+        let mut session = match Session::open(global, output).await {
+            Ok(session) => session,
+            Err(failure) => return Err(Failure::Hinted(Box::new(failure), hints::where_trackers_come_from())),
+        };
+        match work(&mut session).await {
+            Err(failure) => Err(hints::with_hint(failure, &mut session).await),
+            done => done,
+        }
+    })
+}
+
 /// Runs a command on a runtime of its own.
 ///
 /// The runtime is left to the end of the process: dropping it would wait for a thread that reads a terminal or a pipe,
@@ -174,7 +233,12 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
 impl GlobalArgs {
     /// The domain, which this command cannot do without.
     fn required_domain(&self) -> Result<&str, Failure> {
-        let missing = || Failure::Usage("this command needs --domain NAME (or MOGILEFS_DOMAIN)".to_owned());
+        let missing = || {
+            Failure::Usage(
+                "this command needs --domain NAME (or MOGILEFS_DOMAIN); `mogilefs domain list` shows which there are"
+                    .to_owned(),
+            )
+        };
         self.domain.as_deref().filter(|domain| !domain.is_empty()).ok_or_else(missing)
     }
 
@@ -186,11 +250,10 @@ impl GlobalArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_tree_is_sound() {
-        Cli::command().debug_assert();
+        tree().debug_assert();
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! How outcomes look: tables and sizes for people, JSON for scripts, exit codes for both.
 
 use crate::client::ClientError;
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -20,6 +21,10 @@ pub enum Failure {
     Local(String),
     /// Whoever read our output has seen enough.
     BrokenPipe,
+    /// The person said no.
+    Declined,
+    /// With what may help.
+    Hinted(Box<Failure>, String),
 }
 
 impl Failure {
@@ -28,7 +33,8 @@ impl Failure {
         match self {
             Self::BrokenPipe => 0,
             Self::Client(ClientError::Tracker { .. }) | Self::Findings(_) => 1,
-            Self::Usage(_) | Self::Schema(_) => 2,
+            Self::Usage(_) | Self::Schema(_) | Self::Declined => 2,
+            Self::Hinted(failure, _) => failure.exit_code(),
             Self::Client(
                 ClientError::Connect(_)
                 | ClientError::Io { .. }
@@ -46,6 +52,8 @@ impl Failure {
             Self::Client(ClientError::Tracker { code, .. }) => code,
             Self::Schema(_) => "schema",
             Self::Findings(_) => "findings",
+            Self::Declined => "declined",
+            Self::Hinted(failure, _) => failure.code(),
             _ => match self.exit_code() {
                 2 => "usage",
                 3 => "tracker_unreachable",
@@ -62,6 +70,8 @@ impl Failure {
             Self::Client(error) => error.to_string(),
             Self::Usage(text) | Self::Schema(text) | Self::Findings(text) | Self::Local(text) => text.clone(),
             Self::BrokenPipe => "broken pipe".to_owned(),
+            Self::Declined => "nothing was done".to_owned(),
+            Self::Hinted(failure, _) => failure.text(),
         }
     }
 
@@ -100,6 +110,23 @@ impl Output {
         !self.json && io::stderr().is_terminal()
     }
 
+    /// Says on a terminal what is being done, from the first second on, until it is finished or dropped.
+    pub fn working(&self, what: &str, steps: Option<u64>) -> ProgressBar {
+        if !self.shows_progress() {
+            return ProgressBar::hidden();
+        }
+        let template = if steps.is_some() { "{msg} {wide_bar} {pos}/{len} {eta}" } else { "{spinner} {msg} {elapsed}" };
+        let bar = steps.map_or_else(ProgressBar::no_length, ProgressBar::new);
+        // A template that indicatif does not like costs the looks only.
+        let bar = match ProgressStyle::with_template(template) {
+            Ok(style) => bar.with_style(style),
+            Err(_) => bar,
+        };
+        let bar = bar.with_message(what.to_owned()).with_finish(ProgressFinish::AndClear);
+        bar.enable_steady_tick(Duration::from_secs(1));
+        bar
+    }
+
     /// Prints the value as JSON, or the text for people (which brings its own line ends).
     pub fn result(&self, value: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
         let printed = if self.json { format!("{value}\n") } else { text() };
@@ -122,13 +149,41 @@ impl Output {
     /// Prints the failure and gives its exit code.
     pub fn report(&self, failure: &Failure) -> ExitCode {
         let (exit, code, text) = (failure.exit_code(), failure.code(), failure.text());
-        match failure {
-            Failure::BrokenPipe => {}
-            _ if self.json => eprintln!("{}", json!({ "error": { "code": code, "text": text, "exit": exit } })),
-            Failure::Client(ClientError::Tracker { .. }) => eprintln!("error: {code}: {text}"),
-            _ => eprintln!("error: {text}"),
-        }
+        let (inner, hint) = match failure {
+            Failure::Hinted(inner, hint) => (&**inner, Some(hint)),
+            failure => (failure, None),
+        };
+        let lines = match inner {
+            Failure::BrokenPipe => String::new(),
+            _ if self.json => {
+                let mut value = json!({ "code": code, "text": text, "exit": exit });
+                if let Some(hint) = hint {
+                    value["hint"] = json!(hint);
+                }
+                format!("{}\n", json!({ "error": value }))
+            }
+            inner => {
+                let code = if matches!(inner, Failure::Client(ClientError::Tracker { .. })) { code } else { "" };
+                // Some refusals have no words of their own.
+                let code = if code == text { "" } else { code };
+                let colon = if code.is_empty() { "" } else { ": " };
+                let hint = hint.map(|hint| format!("{}: {hint}\n", painted("hint", "36"))).unwrap_or_default();
+                format!("{}: {code}{colon}{text}\n{hint}", painted("error", "1;31"))
+            }
+        };
+        // Standard error may be gone as well; the exit code still tells.
+        let _best_effort = io::stderr().write_all(lines.as_bytes());
         ExitCode::from(exit)
+    }
+}
+
+/// A word in colour where somebody sees it and nobody has asked for none (NO_COLOR).
+fn painted(word: &str, colour: &str) -> String {
+    let refuses = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    match io::stderr().is_terminal() && !refuses && !is_dumb {
+        true => format!("\x1b[{colour}m{word}\x1b[0m"),
+        false => word.to_owned(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::output::{Failure, fields, size, table};
 use super::session::Session;
+use super::sure::SureArgs;
 use super::watch::{WatchArgs, watch};
 use crate::protocol::args::Args as Reply;
 use clap::Subcommand;
@@ -22,6 +23,8 @@ pub enum RebalanceCommand {
     Start {
         #[command(flatten)]
         watch: WatchArgs,
+        #[command(flatten)]
+        sure: SureArgs,
     },
     /// Stop the run; `start` goes on with it
     Stop,
@@ -40,7 +43,11 @@ impl RebalanceCommand {
             Self::Policy { words } if words.is_empty() => show_policy(session).await,
             Self::Policy { words } => set_policy(&words.join(" "), session).await,
             Self::Test => test(session).await,
-            Self::Start { watch: args } => {
+            Self::Start { sure, .. } if sure.is_dry_run() => test(session).await,
+            Self::Start { watch: args, sure } => {
+                if !sure.proceed("begin moving files by the policy (`rebalance test` shows which)", session.output)? {
+                    return Ok(());
+                }
                 session.tracker.request("rebalance_start", &[]).await?;
                 if args.is_wanted() { watch_status(&args, session).await } else { session.done(&json!({})) }
             }

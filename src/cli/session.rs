@@ -20,6 +20,18 @@ impl<'a> Session<'a> {
         Ok(Self { tracker, storage: StorageClient::new(timeouts), output, global })
     }
 
+    /// Connects to this one of the trackers and to no other.
+    pub async fn open_at(global: &'a GlobalArgs, output: &'a Output, tracker: &str) -> Result<Self, Failure> {
+        let timeouts = global.timeouts();
+        let tracker = TrackerClient::connect(&[tracker.to_owned()], timeouts).await?;
+        Ok(Self { tracker, storage: StorageClient::new(timeouts), output, global })
+    }
+
+    /// For work that is done beside this session's.
+    pub fn another_tracker(&self) -> Connecting<'a> {
+        Connecting { global: self.global }
+    }
+
     /// The domain that was named on the command line.
     ///
     /// # Errors
@@ -31,5 +43,21 @@ impl<'a> Session<'a> {
     /// For commands whose success needs no words; scripts get an object that says what was done.
     pub fn done(&self, value: &serde_json::Value) -> Result<(), Failure> {
         self.output.result(value, String::new)
+    }
+}
+
+/// A further connection, which is not made yet.
+#[derive(Clone, Copy)]
+pub struct Connecting<'a> {
+    global: &'a GlobalArgs,
+}
+
+impl Connecting<'_> {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// No tracker can be reached.
+    pub async fn connect(self) -> Result<TrackerClient, Failure> {
+        Ok(TrackerClient::connect(&self.global.trackers, self.global.timeouts()).await?)
     }
 }

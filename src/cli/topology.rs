@@ -2,6 +2,7 @@
 
 use super::output::{Failure, short_size, table};
 use super::session::Session;
+use super::sure::SureArgs;
 use crate::client::ClientError;
 use crate::protocol::args::Args as Reply;
 use bstr::BStr;
@@ -32,8 +33,14 @@ pub enum DomainCommand {
     /// Add a domain
     Add { name: String },
     /// Remove a domain that has neither files nor classes
-    Remove { name: String },
+    #[command(alias = "delete", alias = "rm")]
+    Remove {
+        name: String,
+        #[command(flatten)]
+        sure: SureArgs,
+    },
     /// List domains with their classes
+    #[command(alias = "ls")]
     List,
 }
 
@@ -42,6 +49,7 @@ pub enum ClassCommand {
     /// Add a class to a domain
     Add {
         /// The domain
+        #[arg(value_name = "DOMAIN")]
         of_domain: String,
         /// The class
         class: String,
@@ -52,8 +60,10 @@ pub enum ClassCommand {
         options: ClassOptions,
     },
     /// Change a class; what is not given stays
+    #[command(alias = "modify")]
     Update {
         /// The domain
+        #[arg(value_name = "DOMAIN")]
         of_domain: String,
         /// The class
         class: String,
@@ -64,15 +74,21 @@ pub enum ClassCommand {
         options: ClassOptions,
     },
     /// Remove a class that has no files
+    #[command(alias = "delete", alias = "rm")]
     Remove {
         /// The domain
+        #[arg(value_name = "DOMAIN")]
         of_domain: String,
         /// The class
         class: String,
+        #[command(flatten)]
+        sure: SureArgs,
     },
     /// List the classes of all domains, or of one
+    #[command(alias = "ls")]
     List {
         /// The domain
+        #[arg(value_name = "DOMAIN")]
         of_domain: Option<String>,
     },
 }
@@ -97,18 +113,25 @@ pub enum HostCommand {
         options: HostOptions,
     },
     /// Change a host; what is not given stays
+    #[command(alias = "modify")]
     Update {
         /// The host
         name: String,
         #[command(flatten)]
         options: HostOptions,
+        #[command(flatten)]
+        sure: SureArgs,
     },
     /// Remove a host that has no devices
+    #[command(alias = "delete", alias = "rm")]
     Remove {
         /// The host
         name: String,
+        #[command(flatten)]
+        sure: SureArgs,
     },
     /// List hosts
+    #[command(alias = "ls")]
     List,
 }
 
@@ -154,6 +177,8 @@ pub enum DeviceCommand {
         devid: u32,
         /// What may be done with it
         status: DeviceWord,
+        #[command(flatten)]
+        sure: SureArgs,
     },
     /// Set how much a device is preferred for reading (100 is usual)
     Weight {
@@ -170,12 +195,14 @@ pub enum DeviceCommand {
         devid: u32,
     },
     /// List devices with their use
+    #[command(alias = "ls")]
     List,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum SettingsCommand {
     /// List all settings that are set
+    #[command(alias = "ls")]
     List,
     /// Show one setting
     Get { key: String },
@@ -220,7 +247,12 @@ impl TopologyCommand {
 async fn domain(command: DomainCommand, session: &mut Session<'_>) -> Result<(), Failure> {
     match command {
         DomainCommand::Add { name } => change(session, "create_domain", vec![("domain", name)]).await,
-        DomainCommand::Remove { name } => change(session, "delete_domain", vec![("domain", name)]).await,
+        DomainCommand::Remove { name, sure } => {
+            match sure.proceed(&format!("remove the domain {name}"), session.output)? {
+                true => change(session, "delete_domain", vec![("domain", name)]).await,
+                false => Ok(()),
+            }
+        }
         DomainCommand::List => list_domains(session).await,
     }
 }
@@ -246,8 +278,12 @@ async fn class(command: ClassCommand, session: &mut Session<'_>) -> Result<(), F
             };
             change(session, "update_class", options.pairs(of_domain, class, mindevcount)).await
         }
-        ClassCommand::Remove { of_domain, class } => {
-            change(session, "delete_class", vec![("domain", of_domain), ("class", class)]).await
+        ClassCommand::Remove { of_domain, class, sure } => {
+            let what = format!("remove the class {class} of the domain {of_domain}");
+            match sure.proceed(&what, session.output)? {
+                true => change(session, "delete_class", vec![("domain", of_domain), ("class", class)]).await,
+                false => Ok(()),
+            }
         }
         ClassCommand::List { of_domain } => list_classes(of_domain, session).await,
     }
@@ -289,8 +325,21 @@ async fn host(command: HostCommand, session: &mut Session<'_>) -> Result<(), Fai
             options.port.get_or_insert(7500);
             change(session, "create_host", options.pairs(name)).await
         }
-        HostCommand::Update { name, options } => change(session, "update_host", options.pairs(name)).await,
-        HostCommand::Remove { name } => change(session, "delete_host", vec![("host", name)]).await,
+        HostCommand::Update { name, options, sure } => {
+            let is_dead = matches!(options.status, Some(HostWord::Dead));
+            let what = match is_dead {
+                true => format!("give up the host {name} with all of its devices"),
+                false => format!("change the host {name}"),
+            };
+            match !(is_dead || sure.is_dry_run()) || sure.proceed(&what, session.output)? {
+                true => change(session, "update_host", options.pairs(name)).await,
+                false => Ok(()),
+            }
+        }
+        HostCommand::Remove { name, sure } => match sure.proceed(&format!("remove the host {name}"), session.output)? {
+            true => change(session, "delete_host", vec![("host", name)]).await,
+            false => Ok(()),
+        },
         HostCommand::List => list_hosts(session).await,
     }
 }
@@ -327,7 +376,15 @@ async fn device(command: DeviceCommand, session: &mut Session<'_>) -> Result<(),
             let pairs = vec![("hostname", host), ("devid", devid.to_string()), ("state", word(&status))];
             change(session, "create_device", pairs).await
         }
-        DeviceCommand::Mark { host, devid, status } => {
+        DeviceCommand::Mark { host, devid, status, sure } => {
+            let is_dead = matches!(status, DeviceWord::Dead);
+            let what = match is_dead {
+                true => format!("give up all copies on device {devid} of {host}, for good"),
+                false => format!("mark device {devid} of {host} {}", word(&status)),
+            };
+            if (is_dead || sure.is_dry_run()) && !sure.proceed(&what, session.output)? {
+                return Ok(());
+            }
             let pairs = vec![("host", host), ("device", devid.to_string()), ("state", word(&status))];
             change(session, "set_state", pairs).await
         }

@@ -22,6 +22,8 @@ pub struct TrackerClient {
     preferred: usize,
     timeouts: Timeouts,
     link: Option<Link>,
+    /// The arguments of the request that was refused last.
+    refused: Option<Vec<(String, Vec<u8>)>>,
 }
 
 struct Link {
@@ -36,7 +38,7 @@ impl TrackerClient {
     /// [`ClientError::Connect`] when none does.
     pub async fn connect(trackers: &[String], timeouts: Timeouts) -> Result<Self, ClientError> {
         let trackers = trackers.iter().map(|tracker| with_port(tracker.trim())).collect();
-        let mut client = Self { trackers, preferred: 0, timeouts, link: None };
+        let mut client = Self { trackers, preferred: 0, timeouts, link: None, refused: None };
         client.link = Some(client.open_link().await?);
         Ok(client)
     }
@@ -79,12 +81,21 @@ impl TrackerClient {
         };
         match parse_reply(&reply) {
             Some(Ok(pairs)) => Ok(pairs.to_vec()),
-            Some(Err(refusal)) => Err(refusal),
+            Some(Err(refusal)) => {
+                let kept = args.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec()));
+                self.refused = Some(kept.collect());
+                Err(refusal)
+            }
             None => {
                 self.give_up_link();
                 Err(self.protocol_error(format!("not a reply: {}", excerpt(&reply))))
             }
         }
+    }
+
+    /// The arguments of the request that was refused last, for whoever wants to explain it.
+    pub fn take_refused(&mut self) -> Option<Vec<(String, Vec<u8>)>> {
+        self.refused.take()
     }
 
     /// The tracker that is connected, or would be tried next.

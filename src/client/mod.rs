@@ -3,6 +3,7 @@
 //! Everything here streams: memory does not grow with the size of a file. It must never print, never exit, and never
 //! take the bytes of a key for text.
 
+pub mod big;
 mod body;
 mod connection;
 mod download;

@@ -62,6 +62,7 @@ pub mod provision;
 pub mod queues;
 pub mod reaping;
 pub mod server_settings;
+pub mod statistics;
 mod tables;
 pub mod tempfiles;
 

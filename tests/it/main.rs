@@ -37,6 +37,7 @@ mod replicate_job;
 mod replication;
 mod service;
 mod statements;
+mod tools;
 mod traffic;
 mod undelete;
 mod watching;
