@@ -23,6 +23,7 @@ mod island;
 mod joint_look_ups;
 mod maintenance;
 mod memcached;
+mod metrics;
 mod monitor;
 mod moves;
 mod nginx;

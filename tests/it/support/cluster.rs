@@ -27,7 +27,8 @@ impl Tracker {
 
     /// Starts on the database of this URL.
     pub fn start_at(database_url: &str, settings: &[&str]) -> Self {
-        let mut args = vec!["tracker", "--db", database_url, "--listen", "127.0.0.1:0"];
+        // The port of the web page is one for all trackers of this machine.
+        let mut args = vec!["tracker", "--db", database_url, "--listen", "127.0.0.1:0", "--set", "web.listen="];
         for setting in settings {
             args.extend(["--set", setting]);
         }
