@@ -82,6 +82,10 @@ pub struct Metrics {
     pub island_answers: Counter,
     /// Workers that were replaced after a panic or a hang.
     pub workers_replaced: Counter,
+    /// Clients turned away for the address they came from.
+    pub clients_refused: Counter,
+    /// Requests and console lines refused for the address they came from.
+    pub requests_denied: Counter,
     /// Clients connected now.
     pub connections: Gauge,
 }

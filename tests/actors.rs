@@ -16,6 +16,7 @@ use mogilefs::settings::Settings;
 use mogilefs::store::{Store, domains};
 use mogilefs::tracker::listener::{BeginAccepting, ClientListener, ListenerConfig};
 use mogilefs::tracker::monitor::{Monitor, MonitorJustRan};
+use mogilefs::tracker::permissions::Permissions;
 use mogilefs::tracker::pool::{Drain, GetReport, PoolConfig, Roster, SetDesired, WorkerPool};
 use mogilefs::tracker::query_worker::{OpenContext, QueryWorker};
 use mogilefs::tracker::seat::{Heartbeat, Pulse, Retire, Seat, WorkerGone, next_worker_id};
@@ -296,6 +297,7 @@ async fn supervised(host: Option<u16>) -> Supervised {
         settings: Arc::new(settings),
         store,
         sockets: vec![socket],
+        administrative_addresses: Vec::new(),
         view: ClusterView::default(),
         metrics: Metrics::default(),
         log: logging::discard(),
@@ -458,6 +460,7 @@ async fn a_request_that_a_dead_worker_had_begun_is_not_repeated() {
     let address = socket.local_addr().expect("bound");
     let listener = ClientListener::new(ListenerConfig {
         sockets: vec![socket],
+        permissions: Permissions::default(),
         limits: settings.limits.clone(),
         workers: workers.clone(),
         supervisor: supervised.supervisor.clone(),

@@ -23,6 +23,8 @@ const LAYERS: &[&[&str]] = &[
 const SIDEWAYS: &[(&str, &str)] = &[
     // How to log is a setting.
     ("logging", "settings"),
+    // A setting can be a list of addresses.
+    ("settings", "service"),
     // A log file's path means what it meant when the process was started.
     ("logging", "service"),
     // The web page asks the tracker whose process it is in.

@@ -764,6 +764,21 @@ async fn silent_connections_are_closed() {
     assert_eq!(node.get(FID).await.body, b"old");
 }
 
+/// Who may not write may read.
+#[actix_rt::test]
+async fn only_those_who_are_listed_write() {
+    let node = TestNode::start_with(|settings| settings.writes_from = vec!["10.9.9.9".to_owned()]).await;
+    std::fs::create_dir_all(node.path(FID).parent().unwrap()).unwrap();
+    std::fs::write(node.path(FID), "old").unwrap();
+    for method in ["PUT", "DELETE", "MKCOL"] {
+        let reply = node.http().await.ask(method, FID, &[], b"new").await;
+        assert_eq!(reply.status, 405, "{method}");
+    }
+    assert_eq!(node.get(FID).await.body, b"old");
+    let listed = TestNode::start_with(|settings| settings.writes_from = vec!["127.0.0.0/8".to_owned()]).await;
+    listed.put(FID, b"new").await;
+}
+
 /// S15.
 #[actix_rt::test]
 async fn old_clients_keep_their_connections() {

@@ -129,7 +129,8 @@ async fn handle(
     match *request.method() {
         Method::GET | Method::HEAD => read(&shared, &request),
         _ if access == Access::Read => {
-            answer::closing(answer::text(StatusCode::METHOD_NOT_ALLOWED, "this address is for reading only"))
+            let why = "this address is for reading only, or for all but you (setting node.writes_from)";
+            answer::closing(answer::text(StatusCode::METHOD_NOT_ALLOWED, why))
         }
         Method::PUT => upload::upload(&shared, &pulse, request).await,
         Method::DELETE => delete::delete(&shared, request.uri().path()),

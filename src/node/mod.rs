@@ -33,6 +33,7 @@ mod upload;
 mod usage;
 mod utilisation;
 
+use crate::service::access::{AddressList, is_loopback};
 use crate::service::listen::ListenSockets;
 use crate::settings::{NodeSettings, SyncPolicy};
 use devices::DeviceList;
@@ -41,7 +42,7 @@ use http::Access;
 use pace::{Bandwidth, Pace};
 use path::DevicePath;
 use serve::HttpThreads;
-use slog::{Logger, info, o};
+use slog::{Logger, info, o, warn};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -68,6 +69,8 @@ pub(crate) struct NodeShared {
     /// Above the device directories, without symbolic links; at least one.
     docroots: Vec<PathBuf>,
     sync: SyncPolicy,
+    /// Who may store and delete.
+    writers: AddressList,
     idle_timeout: Duration,
     /// How long running requests may take once the node stops.
     finish_limit: watch::Sender<Duration>,
@@ -212,6 +215,7 @@ pub async fn start_with(
     let shared = Arc::new(NodeShared {
         docroots,
         sync: settings.sync,
+        writers: AddressList::parse(&settings.writes_from).unwrap_or_default(),
         idle_timeout: Duration::from_millis(settings.idle_timeout_ms),
         finish_limit: watch::Sender::new(serve::FINISH_LIMIT),
         header_timeout: Duration::from_millis(settings.header_timeout_ms),
@@ -227,6 +231,10 @@ pub async fn start_with(
         utilisation: watch::Sender::new(Arc::from("")),
         log: log.new(o!("role" => "node")),
     });
+    if shared.writers.is_for_all() && !is_loopback(http_addr) {
+        warn!(shared.log, "whoever reaches this node may store and delete: set node.writes_from (docs/SECURITY.md)";
+            "address" => %http_addr);
+    }
     let mut usage = usage::UsageRounds::new(Arc::clone(&shared));
     usage.first_round().await;
     let background = Background(vec![
@@ -236,7 +244,9 @@ pub async fn start_with(
     ]);
     let stop = watch::Sender::new(false);
     let threads = HttpThreads::start(thread_count(settings), &shared, &stop.subscribe());
-    let accept = |listener, access| threads.accept(listener, access, stop.subscribe(), shared.log.clone());
+    let accept = |listener, access| {
+        threads.accept(listener, access, shared.writers.clone(), stop.subscribe(), shared.log.clone())
+    };
     let mut listeners = vec![
         actix_rt::spawn(accept(http, Access::Full)),
         actix_rt::spawn(side_channel::listen(side_channel, Arc::clone(&shared), stop.subscribe())),

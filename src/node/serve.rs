@@ -2,6 +2,7 @@
 
 use super::http::{self, Access};
 use super::{NodeShared, copy_in};
+use crate::service::access::AddressList;
 use actix_rt::Arbiter;
 use slog::{Logger, warn};
 use std::future::Future;
@@ -108,6 +109,7 @@ impl HttpThreads {
         &self,
         listener: TcpListener,
         access: Access,
+        writers: AddressList,
         mut stop: watch::Receiver<bool>,
         log: Logger,
     ) -> impl Future<Output = ()> + 'static {
@@ -131,6 +133,11 @@ impl HttpThreads {
                         }
                     },
                     () = stopped(&mut stop) => return,
+                };
+                let access = match access {
+                    // Somebody who has gone already writes nothing.
+                    Access::Full if stream.peer_addr().is_ok_and(|peer| writers.allows(peer.ip())) => Access::Full,
+                    _ => Access::Read,
                 };
                 let Some((connections, queue)) = threads.iter().min_by_key(|thread| thread.0.load(Ordering::Relaxed))
                 else {

@@ -33,6 +33,7 @@ macro_rules! error_codes {
 }
 
 error_codes! {
+    AccessDenied "access_denied" "Not allowed from this address";
     AfterMismatch "after_mismatch" "Pattern does not match the after-value?";
     BadArgcount "bad_argcount" "";
     BadArgs "bad_args" "";

@@ -3,6 +3,7 @@
 //!
 //! Knows sockets and processes, not what is served; must never decide about requests or files.
 
+pub mod access;
 pub mod daemon;
 pub mod hand_over;
 pub mod listen;

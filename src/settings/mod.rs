@@ -16,6 +16,7 @@ pub use file::{Form, read};
 pub use load::{Loaded, Override, ShownSetting, Sources, load};
 pub use origin::{Complaint, Origin, SettingsError};
 
+use crate::service::access::AddressList;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
@@ -31,6 +32,7 @@ pub struct Settings {
     pub tracker: TrackerSettings,
     pub database: DatabaseSettings,
     pub limits: LimitSettings,
+    pub security: SecuritySettings,
     pub storage: StorageSettings,
     pub memcached: MemcachedSettings,
     pub monitor: MonitorSettings,
@@ -54,6 +56,7 @@ pub struct ServiceSettings {
 #[serde(deny_unknown_fields)]
 pub struct TrackerSettings {
     pub listen: Vec<String>,
+    pub admin_listen: Vec<String>,
     pub query_workers: usize,
     pub replicate_workers: usize,
     pub delete_workers: usize,
@@ -133,6 +136,14 @@ pub enum PostgresKeys {
     Utf8,
 }
 
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecuritySettings {
+    pub clients_from: Vec<String>,
+    pub admin_from: Vec<String>,
+    pub console_from: Vec<String>,
+}
+
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitSettings {
@@ -210,6 +221,7 @@ pub struct ExtensionSettings {
 #[serde(deny_unknown_fields)]
 pub struct NodeSettings {
     pub http_listen: String,
+    pub writes_from: Vec<String>,
     pub side_channel_listen: String,
     pub get_listen: String,
     pub docroot: PathBuf,
@@ -427,6 +439,24 @@ impl Settings {
         let has_relative_pidfile = !service.pidfile.as_os_str().is_empty() && service.pidfile.is_relative();
         if service.daemonize && has_relative_pidfile {
             refuse("service.pidfile", "must be an absolute path, as service.daemonize is on");
+        }
+        let security = &self.security;
+        for (key, texts) in [
+            ("security.clients_from", &security.clients_from),
+            ("security.admin_from", &security.admin_from),
+            ("security.console_from", &security.console_from),
+            ("node.writes_from", &self.node.writes_from),
+        ] {
+            if let Err(why) = AddressList::parse(texts) {
+                refuse(key, &why);
+            }
+        }
+        for address in &self.tracker.admin_listen {
+            if let Some(why) = wrong_address(address) {
+                refuse("tracker.admin_listen", &why);
+            } else if !address.ends_with(":0") && self.tracker.listen.contains(address) {
+                refuse("tracker.admin_listen", &format!("{address:?} is one of tracker.listen"));
+            }
         }
         for (at, address) in self.tracker.listen.iter().enumerate() {
             if let Some(why) = wrong_address(address) {

@@ -8,12 +8,14 @@ use super::batch::Lines;
 use super::hand_over::{Current, Part, Run};
 use super::listener::{ClientListener, ConnectionId, Course, Disconnected, Shared};
 use super::output::Output;
+use super::permissions::{self, May};
 use super::recent::Answered;
 use crate::jobs::query::dispatch::answer_at_once;
 use crate::logging::watch::WatchLine;
 use crate::protocol::admin::AdminCommand;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::line::{LineBuffer, LineTooLong};
+use crate::protocol::request::Request;
 use crate::protocol::response::{ErrorReply, write_reply};
 use crate::service::hand_over::PassedClient;
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, WrapFuture};
@@ -80,7 +82,19 @@ enum Step {
     Execute(Arc<Lines>),
     Admin(AdminCommand),
     Refuse(LineTooLong),
+    /// The reply to a line that is not allowed from here.
+    Deny(Vec<u8>),
     Read,
+}
+
+/// What the console answers whom it is not for.
+const CONSOLE_DENIED: &[u8] = b"ERROR: the console is not for this address\r\n.\r\n";
+
+/// The reply to a request that is not allowed from here.
+fn denial(line: &[u8]) -> Vec<u8> {
+    let mut reply = Vec::new();
+    write_reply(&Err(ErrorCode::AccessDenied.into()), Request::parse(line).callid(), &mut reply);
+    reply
 }
 
 /// The talk with one client.
@@ -92,11 +106,13 @@ struct Conversation<'a> {
     /// Lines of the log for this client; none unless it watches.
     watch: Option<broadcast::Receiver<WatchLine>>,
     current: Rc<Current>,
+    may: May,
     shared: Rc<Shared>,
 }
 
 /// Talks until the client or the tracker is done.
 async fn converse(mut stream: TcpStream, unread: Vec<u8>, current: Rc<Current>, shared: Rc<Shared>) -> io::Result<()> {
+    let may = shared.permissions.of_connection(current.peer.ip(), stream.local_addr()?);
     let (reader, writer) = stream.split();
     let limits = shared.limits();
     let write_timeout = Duration::from_millis(limits.write_timeout_ms);
@@ -108,6 +124,7 @@ async fn converse(mut stream: TcpStream, unread: Vec<u8>, current: Rc<Current>, 
         line_bytes_max: limits.line_bytes_max,
         watch: None,
         current,
+        may,
         shared,
     };
     if !unread.is_empty() {
@@ -163,6 +180,10 @@ impl Conversation<'_> {
                     self.refuse_line().await?;
                     return Ok(Ended::Over);
                 }
+                Step::Deny(reply) => {
+                    self.shared.metrics.requests_denied.add(1);
+                    self.output.write(&reply).await?;
+                }
                 Step::Read => match self.read().await? {
                     Some(Ended::Between) => return Ok(Ended::Between),
                     Some(Ended::Over) => return Ok(Ended::Over),
@@ -181,7 +202,11 @@ impl Conversation<'_> {
             }
             match self.buffer.next_line() {
                 Ok(Some(line)) => match crate::protocol::admin::parse(line) {
+                    Some(_) if !self.may.use_console => break Some(Step::Deny(CONSOLE_DENIED.to_vec())),
                     Some(command) => break Some(Step::Admin(command)),
+                    None if !self.may.administer && permissions::is_administrative(line) => {
+                        break Some(Step::Deny(denial(line)));
+                    }
                     None => lines.push(line),
                 },
                 Ok(None) => break Some(Step::Read),

@@ -4,6 +4,7 @@
 
 use super::connection::ClientConnection;
 use super::hand_over::Current;
+use super::permissions::Permissions;
 use super::pool::Roster;
 use super::query_worker::QueryWorker;
 use super::recent::{Answered, Recent};
@@ -55,6 +56,8 @@ impl Course {
 
 /// What a listener and its connections share.
 pub struct Shared {
+    /// Who may do what.
+    pub permissions: Permissions,
     /// Can change at any time.
     pub limits: RefCell<Rc<LimitSettings>>,
     pub workers: Roster<QueryWorker>,
@@ -112,6 +115,7 @@ impl Shared {
 /// What a listener is made of; crosses into its arbiter.
 pub struct ListenerConfig {
     pub sockets: Vec<std::net::TcpListener>,
+    pub permissions: Permissions,
     pub limits: LimitSettings,
     pub workers: Roster<QueryWorker>,
     pub supervisor: Addr<Supervisor>,
@@ -140,6 +144,7 @@ impl ClientListener {
         let (course, receiver) = watch::channel(Course::Serve);
         let places = Rc::new(Semaphore::new(config.limits.connections_max));
         let shared = Shared {
+            permissions: config.permissions,
             limits: RefCell::new(Rc::new(config.limits)),
             workers: config.workers,
             supervisor: config.supervisor,
@@ -166,6 +171,14 @@ impl ClientListener {
     /// What the connections share.
     pub fn shared(&self) -> Rc<Shared> {
         self.shared.clone()
+    }
+
+    /// A client is gone.
+    fn give_place_back(&self) {
+        match self.shared.standing.get() {
+            0 => self.places.add_permits(1),
+            standing => self.shared.standing.set(standing - 1),
+        }
     }
 
     fn tell_if_drained(&mut self) {
@@ -253,8 +266,20 @@ impl Handler<Accepted> for ClientListener {
 }
 
 impl ClientListener {
+    /// The stream is closed by whoever drops it; its place is free again.
+    fn turn_away(&mut self, peer: SocketAddr) {
+        self.shared.metrics.clients_refused.add(1);
+        slog::debug!(self.shared.log, "a client was turned away (setting security.clients_from)"; "peer" => %peer);
+        self.give_place_back();
+        self.tell_if_drained();
+    }
+
     /// `unread` is what the client has sent already.
     fn welcome(&mut self, stream: TcpStream, peer: SocketAddr, unread: Vec<u8>, ctx: &mut Context<Self>) {
+        if !self.shared.permissions.may_connect(peer.ip()) {
+            self.turn_away(peer);
+            return;
+        }
         let id = self.next_id;
         self.next_id += 1;
         if let Err(error) = stream.set_nodelay(true) {
@@ -305,10 +330,7 @@ impl Handler<Disconnected> for ClientListener {
     fn handle(&mut self, Disconnected(id): Disconnected, _ctx: &mut Self::Context) {
         if self.shared.connections.borrow_mut().remove(&id).is_some() {
             self.shared.metrics.connections.sub(1);
-            match self.shared.standing.get() {
-                0 => self.places.add_permits(1),
-                standing => self.shared.standing.set(standing - 1),
-            }
+            self.give_place_back();
         }
         self.tell_if_drained();
     }

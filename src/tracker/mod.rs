@@ -21,6 +21,7 @@ pub mod job_worker;
 pub mod listener;
 pub mod monitor;
 pub mod output;
+pub mod permissions;
 pub mod pool;
 pub mod query_worker;
 mod reaper;

@@ -1,13 +1,15 @@
 //! From settings to a running tracker.
 
+use super::permissions::Permissions;
 use super::supervisor::{StopTracker, Supervisor, SupervisorConfig};
 use crate::cluster::ClusterView;
 use crate::jobs::extensions::Extensions;
 use crate::jobs::query::manual::all_commands;
 use crate::logging::watch::WatchBus;
 use crate::metrics::Metrics;
+use crate::service::access::is_loopback;
 use crate::service::listen::ListenSockets;
-use crate::settings::Settings;
+use crate::settings::{SecuritySettings, Settings};
 use crate::store::{Store, StoreError};
 use actix::{Actor, Addr};
 use slog::Logger;
@@ -38,6 +40,7 @@ pub struct OpenTracker {
 pub struct PreparedTracker {
     open: OpenTracker,
     sockets: Vec<std::net::TcpListener>,
+    administrative_addresses: Vec<SocketAddr>,
     kept_sockets: ListenSockets,
 }
 
@@ -92,27 +95,43 @@ impl OpenTracker {
                 sockets.push(opened.map_err(|cause| failed(address, cause))?);
             }
         }
+        let mut administrative_addresses = Vec::new();
+        for address in &self.settings.tracker.admin_listen {
+            let opened = given.open("admin", address, &self.log).await.map_err(|cause| failed(address, cause))?;
+            administrative_addresses.extend(opened.local_addr());
+            sockets.push(opened);
+        }
         given.close_unused(&self.log);
-        Ok(PreparedTracker { open: self, sockets, kept_sockets: given })
+        Ok(PreparedTracker { open: self, sockets, administrative_addresses, kept_sockets: given })
     }
 }
 
 impl PreparedTracker {
     /// Starts the actors in the current system. With a predecessor, clients are accepted once the pools are started.
     pub fn begin(self, has_predecessor: bool) -> RunningTracker {
-        let Self { open: OpenTracker { settings, store, log, watch_bus }, sockets, kept_sockets } = self;
+        let Self {
+            open: OpenTracker { settings, store, log, watch_bus },
+            sockets,
+            administrative_addresses,
+            kept_sockets,
+        } = self;
         let addresses: Vec<SocketAddr> = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
         let (stopped, stopped_receiver) = watch::channel(false);
         let (serving, serving_receiver) = watch::channel(false);
         let (metrics, view) = (Metrics::default(), ClusterView::default());
         metrics.requests.know(all_commands().map(|command| command.name));
-        for address in &addresses {
+        warn_if_open(&settings.security, &addresses, &administrative_addresses, &log);
+        for address in &administrative_addresses {
+            slog::info!(log, "listening for administration"; "address" => %address);
+        }
+        for address in addresses.iter().filter(|address| !administrative_addresses.contains(address)) {
             slog::info!(log, "listening"; "address" => %address, "database" => store.backend().name());
         }
         let supervisor = Supervisor::new(SupervisorConfig {
             settings: Arc::new(settings),
             store: store.clone(),
             sockets,
+            administrative_addresses,
             view: view.clone(),
             metrics: metrics.clone(),
             log,
@@ -133,6 +152,18 @@ impl PreparedTracker {
             serving: serving_receiver,
             stopped: stopped_receiver,
         }
+    }
+}
+
+/// Nobody should learn from an accident that anybody could delete a domain.
+fn warn_if_open(security: &SecuritySettings, addresses: &[SocketAddr], administrative: &[SocketAddr], log: &Logger) {
+    let rules = Permissions::of(security, administrative.to_vec());
+    let is_open = |address: &&SocketAddr| !is_loopback(**address);
+    if !rules.limit_administration()
+        && let Some(address) = addresses.iter().find(is_open)
+    {
+        slog::warn!(log, "whoever reaches this tracker may administer it: set security.clients_from, security.admin_from or \
+            tracker.admin_listen (docs/SECURITY.md)"; "address" => %address);
     }
 }
 

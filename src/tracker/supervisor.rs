@@ -7,6 +7,7 @@ use super::job_master::JobMaster;
 use super::job_worker::{DeleteWork, FsckWork, JobWorker, ReplicateWork};
 use super::listener::{Adopt, BeginAccepting, ClientListener, Course, ListenerConfig, SetLimits, StopListening};
 use super::monitor::{Monitor, MonitorJustRan};
+use super::permissions::Permissions;
 use super::pool::{Drain, GetReport, PoolConfig, PoolReport, Roster, SetDesired, WORKERS_MAX, WorkerPool};
 use super::query_worker::{OpenContext, QueryWorker};
 use super::reaper::ReaperWork;
@@ -31,6 +32,7 @@ use actix::{
 use futures::future::BoxFuture;
 use slog::{Logger, o};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -43,6 +45,8 @@ pub struct SupervisorConfig {
     pub settings: Arc<Settings>,
     pub store: Store,
     pub sockets: Vec<std::net::TcpListener>,
+    /// Of the sockets, those for administration.
+    pub administrative_addresses: Vec<SocketAddr>,
     pub view: ClusterView,
     pub metrics: Metrics,
     pub log: Logger,
@@ -245,6 +249,7 @@ impl Supervisor {
         let is_on_server = self.config.store.backend() != Backend::Sqlite;
         let config = ListenerConfig {
             sockets: std::mem::take(&mut self.config.sockets),
+            permissions: Permissions::of(&self.config.settings.security, self.config.administrative_addresses.clone()),
             limits: self.config.settings.limits.clone(),
             workers,
             supervisor: ctx.address(),

@@ -36,6 +36,7 @@ mod recovery;
 mod replicas;
 mod replicate_job;
 mod replication;
+mod security;
 mod service;
 mod statements;
 mod tools;

@@ -115,7 +115,7 @@ mod tests {
     fn every_command_is_told_once_and_every_code_has_a_sender() {
         let names: Vec<_> = all_commands().map(|spec| spec.name).collect();
         assert_eq!(names.len(), names.iter().collect::<BTreeSet<_>>().len(), "a name occurs twice");
-        let common = [ErrorCode::Failure, ErrorCode::UnknownCommand, ErrorCode::PluginAborted];
+        let common = [ErrorCode::Failure, ErrorCode::UnknownCommand, ErrorCode::PluginAborted, ErrorCode::AccessDenied];
         let told: Vec<_> = all_commands().flat_map(|spec| spec.errors).chain(&common).collect();
         for code in ErrorCode::ALL {
             assert!(told.contains(&code), "{code} is of no command");

@@ -152,7 +152,39 @@ pub const DOMAIN: Argument = text("domain", "Name of the domain.").required();
 pub const KEY: Argument =
     text("key", "The file's key in its domain: any bytes, compared as the database does.").required();
 
+/// Commands of the administrative chapters that only tell something.
+const TELLING: &[&str] = &[
+    "at_risk",
+    "check_cluster",
+    "explain",
+    "fsck_getlog",
+    "fsck_history",
+    "fsck_status",
+    "get_devices",
+    "get_domains",
+    "get_hosts",
+    "jobs_status",
+    "noop",
+    "rebalance_status",
+    "rebalance_test",
+    "server_setting",
+    "server_settings",
+    "sleep",
+    "test",
+];
+
 impl CommandSpec {
+    /// Does it change the cluster, its settings or the course of its jobs? What a new command does is decided by its
+    /// chapter, unless [`TELLING`] says otherwise: who forgets it has refused too much rather than too little.
+    pub fn is_administrative(&self) -> bool {
+        match self.group {
+            Group::Files => false,
+            // These change what a domain is.
+            Group::Extensions => self.name.ends_with("_enable") || self.name.ends_with("_disable"),
+            _ => !TELLING.contains(&self.name),
+        }
+    }
+
     /// May a handler read this argument?
     pub fn declares_argument(&self, name: &str) -> bool {
         COMMON_ARGUMENTS.iter().chain(self.arguments).any(|argument| is_like(argument.name, name.as_bytes()))

@@ -21,6 +21,8 @@ pub fn write_counters(text: &mut Exposition, metrics: &Metrics) {
         ("memcache_misses_total", "Paths not found in memcached.", &metrics.memcache_misses),
         ("memcache_errors_total", "Paths asked of memcached in vain.", &metrics.memcache_errors),
         ("island_answers_total", "Paths told from memory while the database was away.", &metrics.island_answers),
+        ("clients_refused_total", "Clients turned away for their address.", &metrics.clients_refused),
+        ("requests_denied_total", "Requests refused for the address they came from.", &metrics.requests_denied),
         ("workers_replaced_total", "Workers replaced after a panic or a hang.", &metrics.workers_replaced),
     ];
     for (name, help, counter) in counters {
