@@ -116,7 +116,8 @@ fn delivered_settings_are_the_defaults() {
         let program = package.path("usr/bin/mogilefs");
         let checked = run(Command::new(&program).args(["config", "check"]).arg(&file));
         assert!(checked.status.success());
-        let show = |words: &[&str]| run(Command::new(&program).args(["config", "show", "--changed"]).args(words)).stdout;
+        let show =
+            |words: &[&str]| run(Command::new(&program).args(["config", "show", "--changed"]).args(words)).stdout;
         let with_file = show(&["--config", file.to_str().expect("UTF-8")]);
         assert_eq!(String::from_utf8_lossy(&with_file), String::from_utf8_lossy(&show(&[])), "{kind}");
         let text = fs::read_to_string(&file).expect("settings");

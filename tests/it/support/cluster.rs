@@ -94,9 +94,17 @@ impl Node {
         self.files_named(|path| path.extension().is_some_and(|extension| extension == "fid"))
     }
 
-    /// What uploads have not finished, or have left behind.
+    /// What uploads have not finished, or have left behind. Files that have no name yet are told as what leads to them in
+    /// `/proc`.
     pub fn temporary_files(&self) -> Vec<PathBuf> {
-        self.files_named(|path| path.extension().is_some_and(|extension| extension == "tmp"))
+        let mut files = self.files_named(|path| path.extension().is_some_and(|extension| extension == "tmp"));
+        let root = self.directory.path().canonicalize().expect("a directory");
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).into_iter().flatten().flatten();
+        files.extend(open.map(|entry| entry.path()).filter(|link| {
+            let target = link.read_link().unwrap_or_default();
+            target.starts_with(&root) && target.to_string_lossy().ends_with("(deleted)")
+        }));
+        files
     }
 
     fn files_named(&self, wanted: fn(&Path) -> bool) -> Vec<PathBuf> {
