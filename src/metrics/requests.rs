@@ -6,7 +6,7 @@ use super::Counter;
 use super::histogram::Histogram;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// The name under which unknown commands are counted.
 pub const UNKNOWN: &str = "unknown";
@@ -17,25 +17,30 @@ pub struct CommandMetrics {
     pub ok: Counter,
     /// Within a worker.
     pub times: Histogram,
-    /// By error code; there are few codes.
-    errors: Mutex<BTreeMap<String, u64>>,
+    /// By error code; there are few codes, and each comes in once.
+    errors: RwLock<BTreeMap<String, Counter>>,
 }
 
 impl CommandMetrics {
     /// Error codes, and how often they were the answer.
     pub fn errors(&self) -> BTreeMap<String, u64> {
-        self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let errors = self.errors.read().unwrap_or_else(PoisonError::into_inner);
+        errors.iter().map(|(code, count)| (code.clone(), count.get())).collect()
     }
 
     fn add(&self, reply: &[u8], time_us: u32) {
         self.times.add(time_us);
         match error_code(reply) {
             None => self.ok.add(1),
-            Some(code) => {
-                let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
-                *errors.entry(String::from_utf8_lossy(code).into_owned()).or_default() += 1;
-            }
+            Some(code) => self.count_error(&String::from_utf8_lossy(code)),
         }
+    }
+
+    fn count_error(&self, code: &str) {
+        if let Some(count) = self.errors.read().unwrap_or_else(PoisonError::into_inner).get(code) {
+            return count.add(1);
+        }
+        self.errors.write().unwrap_or_else(PoisonError::into_inner).entry(code.to_owned()).or_default().add(1);
     }
 }
 
@@ -76,7 +81,7 @@ impl RequestMetrics {
     pub fn asked(&self) -> impl Iterator<Item = (&'static str, &CommandMetrics)> {
         let known = self.known().iter().map(|(name, metrics)| (*name, metrics));
         let all = known.chain([(UNKNOWN, &self.0.unknown)]);
-        all.filter(|(_, metrics)| metrics.ok.get() > 0 || !metrics.errors().is_empty())
+        all.filter(|(_, metrics)| metrics.times.cumulated().count > 0)
     }
 
     fn known(&self) -> &[(&'static str, CommandMetrics)] {

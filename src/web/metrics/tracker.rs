@@ -85,15 +85,8 @@ pub fn write_database(text: &mut Exposition, store: &Store) {
 
 /// Appends what was asked of others, and may be some seconds old.
 pub fn write_figures(text: &mut Exposition, figures: &FigureSet) {
-    let traffic = &figures.traffic;
-    text.one(Kind::Gauge, "uptime_seconds", "Since this tracker began.", traffic.uptime_secs);
-    text.one(Kind::Gauge, "requests_waiting", "Requests that no worker has begun.", traffic.waiting);
-    text.one(Kind::Gauge, "requests_processing", "Clients whose request is being carried out.", traffic.processing);
-    text.one(Kind::Gauge, "query_workers_idle", "Query workers that have nothing to do.", traffic.idle_query_workers);
-    let mut family = text.family(Kind::Gauge, "workers", "Workers by job: wanted, and living.");
-    for workers in &figures.workers {
-        family.sample(&[("job", workers.job), ("state", "wanted")], workers.wanted);
-        family.sample(&[("job", workers.job), ("state", "living")], workers.living);
+    if figures.is_of_now {
+        write_process(text, figures);
     }
     if let Some(pairs) = known(figures.queues.as_ref()) {
         write_queues(text, pairs);
@@ -111,6 +104,19 @@ pub fn write_figures(text: &mut Exposition, figures: &FigureSet) {
                 family.sample(&[("code", &String::from_utf8_lossy(code))], value);
             }
         }
+    }
+}
+
+fn write_process(text: &mut Exposition, figures: &FigureSet) {
+    let traffic = &figures.traffic;
+    text.one(Kind::Gauge, "uptime_seconds", "Since this tracker began.", traffic.uptime_secs);
+    text.one(Kind::Gauge, "requests_waiting", "Requests that no worker has begun.", traffic.waiting);
+    text.one(Kind::Gauge, "requests_processing", "Clients whose request is being carried out.", traffic.processing);
+    text.one(Kind::Gauge, "query_workers_idle", "Query workers that have nothing to do.", traffic.idle_query_workers);
+    let mut family = text.family(Kind::Gauge, "workers", "Workers by job: wanted, and living.");
+    for workers in &figures.workers {
+        family.sample(&[("job", workers.job), ("state", "wanted")], workers.wanted);
+        family.sample(&[("job", workers.job), ("state", "living")], workers.living);
     }
 }
 

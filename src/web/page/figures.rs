@@ -45,6 +45,8 @@ pub struct FigureSet {
     pub fsck: Option<Told>,
     pub rebalance: Option<Told>,
     pub asked_at: Option<Instant>,
+    /// Did the tracker itself answer? If not, its traffic and workers are not zero but unknown.
+    pub is_of_now: bool,
 }
 
 /// The one set of figures, and the way to new ones.
@@ -82,21 +84,22 @@ impl Figures {
             self.told("fsck_status", before.fsck.as_ref(), PROGRESS_AGE_MAX),
             self.told("rebalance_status", before.rebalance.as_ref(), PROGRESS_AGE_MAX),
         );
-        let (traffic, workers) = process;
-        FigureSet { traffic, workers, at_risk, queues, fsck, rebalance, asked_at: Some(Instant::now()) }
+        let is_of_now = process.is_some();
+        let (traffic, workers) = process.unwrap_or_default();
+        FigureSet { traffic, workers, at_risk, queues, fsck, rebalance, asked_at: Some(Instant::now()), is_of_now }
     }
 
-    async fn of_process(&self) -> (Traffic, Vec<Workers>) {
+    async fn of_process(&self) -> Option<(Traffic, Vec<Workers>)> {
         let (traffic, jobs) = futures::join!(
             timeout(ANSWER_TIME_MAX, self.supervisor.send(GetTraffic)),
             timeout(ANSWER_TIME_MAX, self.supervisor.send(GetJobs))
         );
-        let jobs = jobs.ok().and_then(Result::ok).unwrap_or_default();
+        let (traffic, jobs) = (traffic.ok()?.ok()?, jobs.ok()?.ok()?);
         let workers = jobs
             .iter()
             .map(|report| Workers { job: report.kind.name(), wanted: report.desired, living: report.workers.len() })
             .collect();
-        (traffic.ok().and_then(Result::ok).unwrap_or_default(), workers)
+        Some((traffic, workers))
     }
 
     async fn told(&self, command: &str, before: Option<&Told>, age_max: Duration) -> Option<Told> {
