@@ -248,8 +248,15 @@ impl<R: Fn() -> Result<Settings, Failure>> Life<R> {
         let mut predecessor = predecessor;
         let mut serving = self.running.serving();
         let mut serves = false;
+        let mut successor_is_wanted = false;
         let watchdog = self.start_watchdog();
         let ended = loop {
+            if serves && std::mem::take(&mut successor_is_wanted) {
+                if let Some(ended) = self.hand_over(signals).await {
+                    break ended;
+                }
+                self.notifier.status("serving");
+            }
             let order = tokio::select! {
                 order = signals.next() => order,
                 () = self.running.wait_until_stopped() => break Ended::Stopped,
@@ -264,13 +271,14 @@ impl<R: Fn() -> Result<Settings, Failure>> Life<R> {
                     slog::info!(self.log, "signal received; stopping in order, a second one stops at once");
                     break Ended::Stopped;
                 }
-                Order::Reload => self.reload(),
+                Order::Reload => self.reload(serves),
                 Order::ReopenLog => self.reopen_log(),
-                Order::HandOver if !serves => slog::warn!(self.log, "no hand-over: this process does not serve yet"),
-                Order::HandOver => match self.hand_over(signals).await {
-                    Some(ended) => break ended,
-                    None => self.notifier.status("serving"),
-                },
+                Order::HandOver => {
+                    successor_is_wanted = true;
+                    if !serves {
+                        slog::info!(self.log, "hand-over is put off until this process serves");
+                    }
+                }
             }
         };
         if let Some(watchdog) = watchdog {
@@ -342,15 +350,20 @@ impl<R: Fn() -> Result<Settings, Failure>> Life<R> {
         }
     }
 
-    fn reload(&mut self) {
-        self.notifier.reloading();
+    /// A process that does not serve yet is not called ready by this.
+    fn reload(&mut self, serves: bool) {
+        if serves {
+            self.notifier.reloading();
+        }
         match (self.read_again)() {
             Ok(settings) => self.take_over_settings(settings),
             Err(error) => {
                 slog::error!(self.log, "settings are wrong; everything stays as it was"; "error" => error.text());
             }
         }
-        self.notifier.ready("serving");
+        if serves {
+            self.notifier.ready("serving");
+        }
     }
 
     fn take_over_settings(&mut self, mut read: Settings) {

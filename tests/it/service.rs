@@ -293,6 +293,30 @@ fn ten_upgrades_under_load_fail_no_request() {
     cluster.wait_for_copies("slow", 2);
 }
 
+/// Whoever asks too early is not forgotten: it does not serve yet when its pidfile is there.
+#[test]
+fn an_upgrade_asked_for_at_the_start_is_done_once_it_serves() {
+    let database = sqlite();
+    let directory = tempfile::tempdir().expect("a directory");
+    let pidfile = directory.path().join("pid");
+    let _ended = EndedWithTest(&pidfile);
+    let setting = format!("service.pidfile={}", pidfile.display());
+    let process = Process::start(&[
+        "tracker",
+        "--db",
+        &database.url,
+        "--listen",
+        "127.0.0.1:0",
+        "--set",
+        &setting,
+        "--set",
+        "log.level=info",
+    ]);
+    process.logged("pidfile is written", "pid");
+    upgrade(&pidfile);
+    Session::connect(process.logged_address("listening", "address")).ok("noop");
+}
+
 #[test]
 fn a_successor_that_cannot_start_leaves_everything_as_it_was() {
     let database = sqlite();
