@@ -74,7 +74,7 @@ pub fn create_account(root: &DatabaseSettings, wanted: &NewDatabase) -> StoreRes
             for host in ["%", "localhost"] {
                 let account = format!("{}@'{host}'", mysql_literal(&wanted.user));
                 c.batch_execute(&format!("CREATE USER IF NOT EXISTS {account} IDENTIFIED BY {password}"))
-                    .map_err(without_statement)?;
+                    .map_err(|error| without_password(error, wanted.password.reveal()))?;
                 c.batch_execute(&format!("GRANT ALL PRIVILEGES ON {}.* TO {account}", mysql_pattern(&wanted.name)))?;
             }
             Ok(())
@@ -84,7 +84,8 @@ pub fn create_account(root: &DatabaseSettings, wanted: &NewDatabase) -> StoreRes
             let user = quoted(&wanted.user, '"');
             if !postgres_has(c, "SELECT COUNT(*) AS n FROM pg_catalog.pg_roles WHERE rolname = $1", &wanted.user)? {
                 let password = quoted(wanted.password.reveal(), '\'');
-                c.batch_execute(&format!("CREATE ROLE {user} LOGIN PASSWORD {password}")).map_err(without_statement)?;
+                c.batch_execute(&format!("CREATE ROLE {user} LOGIN PASSWORD {password}"))
+                    .map_err(|error| without_password(error, wanted.password.reveal()))?;
             }
             let name = quoted(&wanted.name, '"');
             c.batch_execute(&format!("ALTER DATABASE {name} OWNER TO {user}")).map_err(StoreError::from)
@@ -92,15 +93,26 @@ pub fn create_account(root: &DatabaseSettings, wanted: &NewDatabase) -> StoreRes
     }
 }
 
-/// The server's complaint about a statement with a password in it may cite it.
+/// The server's complaint about a statement with a password in it may cite it, or a part of it, in whatever language.
 #[cfg(any(feature = "mysql", feature = "postgres"))]
-fn without_statement(error: diesel::result::Error) -> StoreError {
-    match StoreError::from(error) {
-        StoreError::Other(text) if text.contains("syntax") => {
-            StoreError::Other("the server does not take this name or password of an account".to_owned())
-        }
-        error => error,
+fn without_password(error: diesel::result::Error, password: &str) -> StoreError {
+    let error = StoreError::from(error);
+    if cites(&error.to_string(), password) {
+        return StoreError::Other("the server does not take this name or password of an account".to_owned());
     }
+    error
+}
+
+/// Pieces of a password so long are not shown.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+const CITED_CHARS_MIN: usize = 4;
+
+/// Is a piece of the password in the text?
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+fn cites(text: &str, password: &str) -> bool {
+    let password: Vec<char> = password.chars().collect();
+    let length = password.len().min(CITED_CHARS_MIN);
+    length > 0 && password.windows(length).any(|piece| text.contains(&piece.iter().collect::<String>()))
 }
 
 #[cfg(feature = "postgres")]
@@ -141,5 +153,22 @@ mod tests {
         assert_eq!(quoted("a`b", '`'), "`a``b`");
         assert_eq!(mysql_literal("it's \\"), "'it''s \\\\'");
         assert_eq!(mysql_pattern("mog_1"), "`mog\\_1`");
+    }
+
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    #[test]
+    fn passwords_are_not_cited() {
+        use super::*;
+        let failure = |text: &str| {
+            let kind = diesel::result::DatabaseErrorKind::Unknown;
+            diesel::result::Error::DatabaseError(kind, Box::new(text.to_owned()))
+        };
+        let said = |text: &str| without_password(failure(text), "sesame-öffne").to_string();
+        for text in ["Syntaxfehler bei »sesame-öffne«", "syntax error near '-öffne' at line 1", "doublon: SESAME sesa"]
+        {
+            assert!(said(text).contains("does not take"), "{text}");
+        }
+        assert_eq!(said("permission denied to create role"), "permission denied to create role");
+        assert!(!cites("anything", ""));
     }
 }
