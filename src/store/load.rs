@@ -1,6 +1,7 @@
 //! How much the database is asked, and on whose behalf: statements are counted on the connections, and who asks travels
 //! with the task (on SQLite with the write that is handed to the writer). Must never look at what a statement says.
 
+use super::error::{StoreError, StoreResult};
 use crate::metrics::Counter;
 use diesel::connection::{Instrumentation, InstrumentationEvent};
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ pub struct AskerLoad {
     pub statements: Counter,
     /// Of the statements, those whose text was sent to be prepared and kept.
     pub prepared: Counter,
+    /// Of the calls, those that failed for the database's sake.
+    pub errors: Counter,
 }
 
 /// The counters of one store. Clones are the same.
@@ -69,6 +72,15 @@ impl DatabaseLoad {
     /// One call on behalf of whom the task works for.
     pub(super) fn count_call(&self) {
         self.for_asker(|load| load.calls.add(1));
+    }
+
+    /// Passes the outcome of a call on. What is wrong with the call itself, such as a name that is taken, is no error of the
+    /// database.
+    pub(super) fn counted<T>(&self, outcome: StoreResult<T>) -> StoreResult<T> {
+        if matches!(outcome, Err(StoreError::Unavailable(_) | StoreError::Deadlock | StoreError::Other(_))) {
+            self.for_asker(|load| load.errors.add(1));
+        }
+        outcome
     }
 
     fn for_asker(&self, count: impl Fn(&AskerLoad)) {

@@ -167,14 +167,15 @@ impl Session {
         waits: bool,
         mut body: impl FnMut(&mut StoreConnection) -> StoreResult<T>,
     ) -> StoreResult<T> {
-        self.inner.shared.load.count_call();
-        match self.inner.run(waits, &mut body) {
+        let load = &self.inner.shared.load;
+        load.count_call();
+        load.counted(match self.inner.run(waits, &mut body) {
             Run::Done(result) => result,
             Run::Lost { .. } => match self.inner.run(waits, &mut body) {
                 Run::Done(result) => result,
                 Run::Lost { error, .. } => Err(error),
             },
-        }
+        })
     }
 
     /// Makes everything the body does one change: all of it is stored when this returns `Ok`, nothing after an error of
@@ -205,11 +206,15 @@ impl Session {
         T: Send + 'static,
         F: FnMut(&mut StoreConnection) -> StoreResult<T> + Send + 'static,
     {
-        self.inner.shared.load.count_call();
-        match &self.inner.shared.writer {
-            Some(writer) => writer.submit(durability, body)?.await.unwrap_or_else(|_| Err(writer_vanished())),
+        let load = &self.inner.shared.load;
+        load.count_call();
+        load.counted(match &self.inner.shared.writer {
+            Some(writer) => match writer.submit(durability, body) {
+                Ok(written) => written.await.unwrap_or_else(|_| Err(writer_vanished())),
+                Err(error) => Err(error),
+            },
             None => self.write_directly(body).await,
-        }
+        })
     }
 
     async fn write_directly<T, F>(&self, mut body: F) -> StoreResult<T>
@@ -235,11 +240,12 @@ impl Session {
     /// Makes a change at once, blocking this thread, without a transaction around it: for a single statement, which is one
     /// change by itself, or where half of the change does no harm. Not for SQLite.
     pub(super) fn write_at_once<T>(&self, body: impl FnOnce(&mut StoreConnection) -> StoreResult<T>) -> AtOnce<T> {
-        self.inner.shared.load.count_call();
+        let load = &self.inner.shared.load;
+        load.count_call();
         match self.inner.with_connection(|conn| (body(conn), false)) {
-            Run::Done(result) => AtOnce::Done(result),
+            Run::Done(result) => AtOnce::Done(load.counted(result)),
             Run::Lost { error, safe, locks: 0 } => AtOnce::Unknown(lost(&error, safe, 0)),
-            Run::Lost { error, safe, locks } => AtOnce::Done(Err(lost(&error, safe, locks))),
+            Run::Lost { error, safe, locks } => AtOnce::Done(load.counted(Err(lost(&error, safe, locks)))),
         }
     }
 

@@ -1,7 +1,8 @@
 //! `/metrics`, `/healthz` and `/readyz` of a real tracker, and that the rules and the dashboard name what exists.
 
-use crate::support::cluster::Cluster;
-use crate::support::database::{Database, on_each_database};
+use crate::support::cluster::{Cluster, Tracker};
+use crate::support::database::{Database, Kind, kinds, on_each_database};
+use crate::support::database_proxy::DatabaseProxy;
 use crate::support::eventually;
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -71,6 +72,31 @@ fn what_happens_is_counted() {
         assert_eq!(value(&text, "mogilefs_queue_rows{queue=\"replicate\",state=\"due\"}"), Some(0.0), "{text}");
         check_form(&text);
     });
+}
+
+/// Not ready while the database is away, alive all the time, and ready again by itself.
+#[test]
+fn a_tracker_without_its_database_is_not_ready() {
+    for kind in kinds().into_iter().filter(|&kind| kind != Kind::Sqlite) {
+        let database = Database::create(kind);
+        let proxy = DatabaseProxy::start(&database);
+        let tracker = Tracker::start_at(&proxy.url, &["web.listen=127.0.0.1:0"]);
+        let address = tracker.process.logged_address("web page is ready", "address");
+        eventually("ready", || (get(address, "/readyz").0 == 200).then_some(()));
+        proxy.cut();
+        let mut session = tracker.session();
+        let (_, _, reasons) = eventually("not ready", || {
+            session.ask("list_fids from=1&to=2");
+            Some(get(address, "/readyz")).filter(|(status, _, _)| *status == 503)
+        });
+        assert!(reasons.contains("the database is away"), "{reasons}");
+        assert_eq!(get(address, "/healthz").0, 200);
+        let (status, _, text) = get(address, "/metrics");
+        assert_eq!((status, value(&text, "mogilefs_database_up")), (200, Some(0.0)));
+        assert!(value(&text, "mogilefs_database_errors_total{asker=\"list_fids\"}") >= Some(1.0), "{text}");
+        proxy.mend();
+        eventually("ready again", || (get(address, "/readyz").0 == 200).then_some(()));
+    }
 }
 
 /// Every sample belongs to a family that was declared once, before it.

@@ -58,6 +58,12 @@ pub fn write_database(text: &mut Exposition, store: &Store) {
     askers.iter().for_each(|(name, asked)| family.sample(&[("asker", name)], asked.calls.get()));
     let mut family = text.family(Kind::Counter, "database_statements_total", "Statements, by who asked.");
     askers.iter().for_each(|(name, asked)| family.sample(&[("asker", name)], asked.statements.get()));
+    let mut family = text.family(
+        Kind::Counter,
+        "database_errors_total",
+        "Readings and changes that failed because the database was away, busy or faulty, by who asked.",
+    );
+    askers.iter().for_each(|(name, asked)| family.sample(&[("asker", name)], asked.errors.get()));
     text.one(Kind::Counter, "database_connects_total", "Connections made.", load.connects.get());
     text.one(
         Kind::Counter,
