@@ -84,7 +84,8 @@ fn at_risk(answer: &Answer<AtRisk>) -> Markup {
                 Some(secs) => format!("at one copy; safe in about {}", duration(*secs)),
                 None => "at one copy; nothing is being copied here".to_owned(),
             };
-            tile("bad", &format!("{files}{}", if *is_more { "+" } else { "" }), "files at risk", &more)
+            let noun = if *files == 1 && !*is_more { "file at risk" } else { "files at risk" };
+            tile("bad", &format!("{files}{}", if *is_more { "+" } else { "" }), noun, &more)
         }
         Answer::Refused(refused) => tile("odd", "?", "files at risk", &refused.sentence()),
         Answer::NotYet => tile("odd", "?", "files at risk", "not counted yet"),
