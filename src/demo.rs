@@ -4,11 +4,13 @@
 use crate::cluster::device_state::{DeviceStatus, HostStatus};
 use crate::ids::{DevId, HostId};
 use crate::node::{self, RunningNode};
+use crate::service::listen::ListenSockets;
 use crate::settings::{NodeSettings, Settings};
 use crate::store::classes::{self, ClassFields};
 use crate::store::hosts::{self, HostChanges};
 use crate::store::{Session, Store, StoreResult, devices, domains};
 use crate::tracker::{self, RunningTracker};
+use crate::web::serve;
 use actix::Arbiter;
 use bstr::BStr;
 use slog::{Logger, o};
@@ -42,6 +44,8 @@ pub struct DemoError(String);
 /// The running cluster.
 pub struct RunningDemo {
     pub tracker: RunningTracker,
+    /// Where the web page is; none if another program has its port.
+    pub page: Option<std::net::SocketAddr>,
     nodes: Vec<(Arbiter, oneshot::Sender<()>)>,
 }
 
@@ -51,6 +55,9 @@ pub struct RunningDemo {
 /// The directory cannot be made, a port is taken, or the database cannot be used.
 pub async fn start(options: &DemoOptions, log: Logger) -> Result<RunningDemo, DemoError> {
     let settings = settings(options);
+    let open_page = serve::open(&settings.web, &ListenSockets::default(), &log).await;
+    let open_page = open_page.map_err(|error| DemoError(error.to_string()))?;
+    let page = open_page.addresses().next();
     let mut nodes = Vec::new();
     for number in 0..NODES {
         nodes.push(start_node(options, number, &log).await?);
@@ -61,8 +68,10 @@ pub async fn start(options: &DemoOptions, log: Logger) -> Result<RunningDemo, De
     let seeded = seed(&store.session().map_err(describe)?, options.node_port).await;
     store.close();
     seeded.map_err(describe)?;
-    let tracker = tracker::start(settings, log).await.map_err(|error| DemoError(error.to_string()))?;
-    Ok(RunningDemo { tracker, nodes })
+    let tracker = tracker::start(settings.clone(), log.clone()).await;
+    let tracker = tracker.map_err(|error| DemoError(error.to_string()))?;
+    open_page.begin(&tracker, &settings, &log);
+    Ok(RunningDemo { tracker, page, nodes })
 }
 
 impl RunningDemo {
@@ -79,14 +88,15 @@ impl RunningDemo {
 }
 
 /// What to print once the cluster runs: lines that can be pasted.
-pub fn greeting(options: &DemoOptions, tracker: std::net::SocketAddr) -> String {
+pub fn greeting(options: &DemoOptions, tracker: std::net::SocketAddr, page: Option<std::net::SocketAddr>) -> String {
+    let look = page.map_or_else(String::new, |page| format!("Look at it: http://{page}/\n"));
     let program = std::env::args().next().unwrap_or_else(|| "mogilefs".to_owned());
     let trackers = if tracker.port() == 7001 { String::new() } else { format!(" --trackers {tracker}") };
     let mogilefs = format!("{program}{trackers} --domain {DOMAIN}");
     let (host, port) = (tracker.ip(), tracker.port());
     format!(
         "\nA MogileFS cluster is running: tracker on {tracker}, {NODES} storage nodes, data in {}\n\
-         Domain {DOMAIN:?} has the classes default (2 copies) and {IMPORTANT} ({IMPORTANT_COPIES} copies).\n\n\
+         Domain {DOMAIN:?} has the classes default (2 copies) and {IMPORTANT} ({IMPORTANT_COPIES} copies).\n{look}\n\
          In another terminal, try:\n\n  \
          {mogilefs} put hello.txt README.md\n  \
          {mogilefs} info hello.txt\n  \

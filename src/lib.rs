@@ -3,7 +3,8 @@
 //! The layers, from the ground up; a module uses its own folder and what stands above it in this list, never what stands
 //! below (`tests/layers.rs` draws the imports and fails on an upward one):
 //!
-//! 0. [`ids`], [`job_kind`], [`clock`], [`settings`], [`logging`], [`metrics`], [`notices`]: ground
+//! 0. [`ids`], [`job_kind`], [`clock`], [`settings`], [`logging`], [`metrics`], [`notices`],
+//!    [`service`], [`tls`]: ground
 //! 1. [`cluster`], [`policy`], [`protocol`]: knowledge and words; pure, no I/O
 //! 2. [`store`], [`node_client`], [`client`], [`memcached`]: the outside world
 //! 3. [`jobs`]: what is done, client commands among it
@@ -20,6 +21,7 @@ pub mod metrics;
 pub mod notices;
 pub mod service;
 pub mod settings;
+pub mod tls;
 
 pub mod cluster;
 pub mod policy;

@@ -86,6 +86,10 @@ pub struct Metrics {
     pub clients_refused: Counter,
     /// Requests and console lines refused for the address they came from.
     pub requests_denied: Counter,
+    /// Clients with whom no TLS came about.
+    pub tls_handshakes_failed: Counter,
+    /// Until when the certificate shown to clients is valid, in seconds since 1970; 0 without one.
+    pub tls_certificate_ends: Gauge,
     /// Clients connected now.
     pub connections: Gauge,
 }

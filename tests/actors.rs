@@ -296,14 +296,15 @@ async fn supervised(host: Option<u16>) -> Supervised {
     let supervisor = Supervisor::new(SupervisorConfig {
         settings: Arc::new(settings),
         store,
-        sockets: vec![socket],
-        administrative_addresses: Vec::new(),
+        sockets: vec![socket.into()],
+        permissions: mogilefs::tracker::permissions::Permissions::default(),
         view: ClusterView::default(),
         metrics: Metrics::default(),
         log: logging::discard(),
         watch_bus: WatchBus::new(),
         stopped: stopped_sender,
         serving: watch::channel(false).0,
+        node_access: mogilefs::tls::NodeAccess::default(),
         kept_sockets: mogilefs::service::listen::ListenSockets::default(),
         has_predecessor: false,
     })
@@ -459,7 +460,7 @@ async fn a_request_that_a_dead_worker_had_begun_is_not_repeated() {
     socket.set_nonblocking(true).expect("non-blocking");
     let address = socket.local_addr().expect("bound");
     let listener = ClientListener::new(ListenerConfig {
-        sockets: vec![socket],
+        sockets: vec![socket.into()],
         permissions: Permissions::default(),
         limits: settings.limits.clone(),
         workers: workers.clone(),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers, lowest first. A new module gets its place here and in `src/lib.rs`.
 const LAYERS: &[&[&str]] = &[
-    &["ids", "job_kind", "clock", "settings", "logging", "metrics", "notices", "service"],
+    &["ids", "job_kind", "clock", "settings", "logging", "metrics", "notices", "service", "tls"],
     &["cluster", "policy", "protocol"],
     &["store", "node_client", "client", "memcached"],
     &["jobs"],
@@ -25,6 +25,11 @@ const SIDEWAYS: &[(&str, &str)] = &[
     ("logging", "settings"),
     // A setting can be a list of addresses.
     ("settings", "service"),
+    // Certificates are settings, their paths mean what they meant when the process was started.
+    ("tls", "settings"),
+    ("tls", "service"),
+    // Signatures have their time.
+    ("tls", "clock"),
     // A log file's path means what it meant when the process was started.
     ("logging", "service"),
     // The web page asks the tracker whose process it is in.

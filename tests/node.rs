@@ -407,6 +407,48 @@ async fn a_slow_reader_is_cut() {
     assert!(read < 64_000_000, "all of it came");
 }
 
+/// A file that is cut while it is sent: the reader sees that something is missing, and the node goes on. Both ways of
+/// sending, by the system itself and (after a header that only the library reads) piece by piece.
+#[actix_rt::test]
+async fn a_file_that_is_cut_while_it_is_sent_is_no_whole_answer() {
+    let node = TestNode::start().await;
+    for header in ["Accept: */*", "Expect: 100-continue"] {
+        let whole = 64_000_000;
+        assert!(node.put(FID, &pattern(whole)).await < 300);
+        let mut http = node.http().await;
+        http.send(format!("GET {FID} HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n").as_bytes()).await;
+        let (mut piece, mut read) = (vec![0; 100_000], 0);
+        read += http.0.read(&mut piece).await.unwrap();
+        let file = std::fs::File::options().write(true).open(node.path(FID)).unwrap();
+        file.set_len(1_000_000).unwrap();
+        loop {
+            match tokio::time::timeout(LIMIT, http.0.read(&mut piece)).await.expect("it ends") {
+                Ok(0) | Err(_) => break,
+                Ok(count) => read += count,
+            }
+        }
+        assert!(read < whole, "{header}: {read} bytes came");
+        assert_eq!(node.get(FID).await.body.len(), 1_000_000, "{header}");
+    }
+}
+
+/// Copies from other nodes have a limit of their own, which clients do not feel.
+#[actix_rt::test]
+async fn copies_have_a_bandwidth_of_their_own() {
+    let source = TestNode::start().await;
+    let target = TestNode::start_with(|settings| settings.background_bandwidth_bytes_per_sec = 1_000_000).await;
+    let content = pattern(400_000);
+    assert!(source.put(COPY_PATH, &content).await < 300);
+    let begun = Instant::now();
+    assert_eq!(copy_in(&target, &url(&source), content.len(), "").await.0, 200);
+    let copied = begun.elapsed();
+    assert!(copied > Duration::from_millis(200), "{copied:?}");
+    assert!(std::fs::read(target.path(COPY_PATH)).unwrap() == content);
+    let begun = Instant::now();
+    assert!(target.put(FID, &content).await < 300);
+    assert!(begun.elapsed() < copied, "{:?}, the copy {copied:?}", begun.elapsed());
+}
+
 /// Limits of bandwidth hold for answers of both kinds and for uploads.
 #[actix_rt::test]
 async fn bandwidth_is_limited() {

@@ -3,9 +3,12 @@
 use super::output::{Failure, Output, table};
 use super::roles::SettingsArgs;
 use crate::jobs::extensions::Extensions;
+use crate::service::signature::SigningKey;
+use crate::service::tokens::TokenList;
 use crate::settings::old::convert;
 use crate::settings::{self, Complaint, Form, Loaded, Origin, Settings, SettingsError, ShownSetting, Sources};
 use crate::store::Store;
+use crate::tls::{NodeAccess, ServerTls};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -136,20 +139,28 @@ fn findings(file: &Path) -> (Vec<Complaint>, Vec<Complaint>) {
 
 /// What only those who use the settings can judge.
 fn wrong_meanings(loaded: &Loaded) -> Vec<Complaint> {
-    let Settings { database, extensions, .. } = &loaded.settings;
+    let Settings { database, extensions, security, node, tls, node_client, .. } = &loaded.settings;
     let origin = |key: &str| {
         let setting = loaded.shown().iter().find(|setting| setting.key == key);
         setting.map_or(Origin::BuiltIn, |setting| setting.origin.clone())
     };
     let address = Store::check_address(database).err().map(|error| ("database.url", error.to_string()));
     let names = Extensions::enable(extensions).err().map(|error| ("extensions.enabled", error));
-    let wrong = address.into_iter().chain(names);
+    let certificates = match tls.certificate_file.as_os_str().is_empty() {
+        true => None,
+        false => ServerTls::load(tls).err().map(|error| (error.named_by, error.to_string())),
+    };
+    let for_nodes = NodeAccess::of(node_client).err().map(|error| (error.named_by, error.to_string()));
+    let tokens = TokenList::read(&security.tokens_file).err().map(|why| ("security.tokens_file", why));
+    let key = SigningKey::read(&node.signing_key_file).err().map(|why| ("node.signing_key_file", why));
+    let wrong = address.into_iter().chain(names).chain(certificates).chain(for_nodes).chain(tokens).chain(key);
     wrong.map(|(key, why)| Complaint::new(origin(key), "", why)).collect()
 }
 
 /// Settings of the file that mean nothing beside its others.
 fn settings_without_effect(loaded: &Loaded) -> Vec<Complaint> {
-    let Settings { database, extensions, tracker, .. } = &loaded.settings;
+    let Settings { database, extensions, tracker, node, node_client, .. } = &loaded.settings;
+    let listens_with_tls = !tracker.tls_listen.is_empty() || !node.tls_listen.is_empty();
     let url = database.url.to_ascii_lowercase();
     let scheme = url.strip_prefix("dbi:").unwrap_or(&url);
     let (is_sqlite, is_mysql) = (scheme.starts_with("sqlite:"), scheme.starts_with("mysql:"));
@@ -166,6 +177,13 @@ fn settings_without_effect(loaded: &Loaded) -> Vec<Complaint> {
         "extensions.local_network" if !has_zone_local => Some("the extension ZoneLocal is not enabled"),
         "tracker.replicate_workers" | "tracker.delete_workers" | "tracker.fsck_workers" if !tracker.job_master => {
             Some("tracker.job_master is off")
+        }
+        key if key.starts_with("tls.") && !listens_with_tls => {
+            Some("neither tracker.tls_listen nor node.tls_listen is set")
+        }
+        "node_client.signing_key_file" => None,
+        key if key.starts_with("node_client.") && !node_client.uses_tls() => {
+            Some("neither node_client.tls nor node_client.tls_nodes is set")
         }
         _ => None,
     };

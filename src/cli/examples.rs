@@ -121,6 +121,13 @@ const EXAMPLES: &[Entry] = &[
         ],
     ),
     (
+        "token",
+        &[
+            ("Let the shop store files", "mogilefs token shop write --add-to /etc/mogilefs/tokens > shop.token"),
+            ("Use it", "mogilefs --token-file shop.token -d shop put a.jpg ./a.jpg"),
+        ],
+    ),
+    (
         "stats",
         &[
             ("All sums", "mogilefs stats -c /etc/mogilefs/tracker.toml"),
@@ -367,6 +374,40 @@ mod tests {
                 if let Err(error) = Cli::command().try_get_matches_from(&words) {
                     panic!("example of {path:?}: {words:?}: {error}");
                 }
+            }
+        }
+    }
+
+    /// The lines of all documents that call the program, with file and number.
+    fn lines_of_documents() -> Vec<(String, String)> {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let of_docs = std::fs::read_dir(root.join("docs")).expect("docs").flatten().map(|entry| entry.path());
+        let documents = of_docs.filter(|path| path.extension().is_some_and(|end| end == "md"));
+        let mut lines = Vec::new();
+        for path in documents.chain([root.join("README.md")]) {
+            let mut is_shell = false;
+            for (number, line) in (1..).zip(std::fs::read_to_string(&path).expect("a document").lines()) {
+                match line.strip_prefix("```") {
+                    Some(fence) => is_shell = fence.starts_with("sh"),
+                    None if is_shell && line.starts_with("mogilefs ") => {
+                        lines.push((format!("{}:{number}", path.display()), line.to_owned()));
+                    }
+                    None => {}
+                }
+            }
+        }
+        lines
+    }
+
+    #[test]
+    fn every_command_of_the_documents_is_taken() {
+        let lines = lines_of_documents();
+        assert!(lines.len() > 30, "{}", lines.len());
+        for (place, line) in lines {
+            let line = line.split(" #").next().unwrap_or_default();
+            let words = words(line).unwrap_or_else(|| panic!("{place}: does not call mogilefs"));
+            if let Err(error) = Cli::command().try_get_matches_from(&words) {
+                panic!("{place}: {words:?}: {error}");
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::service::hand_over::{PassedClient, Predecessor, Successor};
 use crate::service::listen::ListenSockets;
 use crate::service::notify::{self, Notifier};
 use crate::service::pidfile::{Before, Pidfile};
-use crate::settings::{LimitSettings, LogTo, Settings, TrackerSettings};
+use crate::settings::{self, LimitSettings, LogTo, Settings, TrackerSettings};
 use crate::tracker::listener::Adopt;
 use crate::tracker::supervisor::{HandOverClients, IsAlive, PauseJobs, Reload, ResumeJobs};
 use crate::tracker::{self, RunningTracker};
@@ -30,7 +30,10 @@ const PAUSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Settings that are taken over at SIGHUP, by the beginning of their keys; others need a restart.
 const RELOADABLE_BY_ALL: [&str; 2] = ["log.", "service.upgrade_linger_ms"];
-const RELOADABLE_BY_TRACKER: [&str; 9] = [
+const RELOADABLE_BY_TRACKER: [&str; 12] = [
+    "security.",
+    "limits.connections_per_address_max",
+    "limits.idle_timeout_ms",
     "tracker.query_workers",
     "tracker.replicate_workers",
     "tracker.delete_workers",
@@ -41,6 +44,7 @@ const RELOADABLE_BY_TRACKER: [&str; 9] = [
     "limits.pipeline_batch_max",
     "limits.write_timeout_ms",
 ];
+const RELOADABLE_BY_NODE: [&str; 1] = ["node.writes_from"];
 
 /// What this process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +55,18 @@ pub enum Role {
 
 impl Role {
     fn reloads(self, key: &str) -> bool {
-        let of_tracker: &[&str] = if self == Self::Tracker { &RELOADABLE_BY_TRACKER } else { &[] };
-        RELOADABLE_BY_ALL.iter().chain(of_tracker).any(|beginning| key.starts_with(beginning))
+        let own: &[&str] = match self {
+            Self::Tracker => &RELOADABLE_BY_TRACKER,
+            Self::Node => &RELOADABLE_BY_NODE,
+        };
+        RELOADABLE_BY_ALL.iter().chain(own).any(|beginning| key.starts_with(beginning))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tracker => "tracker",
+            Self::Node => "node",
+        }
     }
 }
 
@@ -82,7 +96,7 @@ pub async fn run(
         Some((predecessor, sockets)) => (Some(predecessor), sockets),
         None => (None, ListenSockets::of_process()),
     };
-    slog::info!(log, "settings are read"; "role" => ?role, "pid" => std::process::id(),
+    slog::info!(log, "settings are read"; "role" => role.name(), "pid" => std::process::id(),
         "predecessor" => predecessor.as_ref().map(|predecessor| predecessor.pid));
     let start = Start { role, settings: &settings, log: &log, predecessor: predecessor.as_ref() };
     let (running, pidfile) = start.run(sockets).await?;
@@ -147,7 +161,14 @@ impl Start<'_> {
             Role::Node => {
                 let pidfile = self.pidfile_at_start()?;
                 self.wait_for_go().await?;
-                let node = node::start_with(&self.settings.node, sockets, self.log.clone()).await.map_err(local)?;
+                let node = node::start_with(
+                    &self.settings.node,
+                    &self.settings.tls,
+                    &self.settings.node_client,
+                    sockets,
+                    self.log.clone(),
+                );
+                let node = node.await.map_err(local)?;
                 slog::info!(self.log, "storage node is ready"; "http" => %node.http_addr,
                     "side_channel" => %node.side_channel_addr, "docroot" => %self.settings.node.docroot.display());
                 Ok((Running::Node(node), pidfile))
@@ -207,6 +228,30 @@ impl Running {
         match self {
             Self::Tracker(tracker) => tracker.wait_until_stopped().await,
             Self::Node(_) => std::future::pending().await,
+        }
+    }
+
+    /// Reads the files of certificates anew.
+    fn read_certificates(&self, settings: &Settings, log: &Logger) {
+        let (tls, node_tls) = match self {
+            Self::Tracker(tracker) => (&tracker.tls, &tracker.node_access.tls),
+            Self::Node(node) => (&node.tls, &node.sources_tls),
+        };
+        let read = tls.as_ref().map(|tls| tls.reload(&settings.tls));
+        let read_for_nodes = node_tls.as_ref().map(|tls| tls.reload(&settings.node_client));
+        for read in read.into_iter().chain(read_for_nodes) {
+            match read {
+                Ok(()) => slog::info!(log, "certificates are read again"),
+                Err(error) => {
+                    slog::error!(log, "certificates cannot be used; those of before stay"; "error" => %error);
+                }
+            }
+        }
+        if let Some(tls) = tls {
+            tls.tell_validity(log);
+            if let Self::Tracker(tracker) = self {
+                tracker.metrics.tls_certificate_ends.set(tls.ends_at_unix_secs().unwrap_or_default());
+            }
         }
     }
 
@@ -374,8 +419,10 @@ impl<R: Fn() -> Result<Settings, Failure>> Life<R> {
             slog::error!(self.log, "log settings are wrong; the log stays as it was"; "error" => error);
             merged.log = self.settings.log.clone();
         }
-        if let Running::Tracker(tracker) = &self.running {
-            tracker.supervisor.do_send(Reload(Arc::new(merged.clone())));
+        self.running.read_certificates(&self.settings, &self.log);
+        match &self.running {
+            Running::Tracker(tracker) => tracker.supervisor.do_send(Reload(Arc::new(merged.clone()))),
+            Running::Node(node) => node.set_writers(&merged.node),
         }
         self.settings = merged;
         for (key, before, now) in &differences {
@@ -461,10 +508,16 @@ fn merged(present: &Settings, read: &Settings) -> Settings {
     merged.service.upgrade_linger_ms = read.service.upgrade_linger_ms;
     merged.tracker = TrackerSettings {
         listen: present.tracker.listen.clone(),
+        admin_listen: present.tracker.admin_listen.clone(),
+        tls_listen: present.tracker.tls_listen.clone(),
         default_mindevcount: present.tracker.default_mindevcount,
         ..read.tracker.clone()
     };
+    merged.security = read.security.clone();
+    merged.node.writes_from = read.node.writes_from.clone();
     merged.limits = LimitSettings {
+        connections_per_address_max: read.limits.connections_per_address_max,
+        idle_timeout_ms: read.limits.idle_timeout_ms,
         line_bytes_max: read.limits.line_bytes_max,
         pipeline_batch_max: read.limits.pipeline_batch_max,
         write_timeout_ms: read.limits.write_timeout_ms,
@@ -473,15 +526,30 @@ fn merged(present: &Settings, read: &Settings) -> Settings {
     merged
 }
 
-/// Key, value before, value now. Passwords are not shown and so not seen.
+/// Key, value before, value now. Of secrets, only that they differ.
 fn differences(before: &Settings, now: &Settings) -> Vec<(String, Value, Value)> {
-    let (before, now) = (flat(before), flat(now));
+    let (known_before, known_now) = (flat(before), flat(now));
     let differs = |(key, now): (String, Value)| {
-        let before = before.get(&key)?.clone();
+        let before = known_before.get(&key)?.clone();
         (before != now).then_some((key, before, now))
     };
-    now.into_iter().filter_map(differs).collect()
+    let mut differences: Vec<_> = known_now.into_iter().filter_map(differs).collect();
+    if before.database.url != now.database.url {
+        let shown = |settings: &Settings| Value::from(settings::shown_address(&settings.database.url));
+        differences.push(("database.url".to_owned(), shown(before), shown(now)));
+    }
+    let secrets = [
+        ("database.password", &before.database.password, &now.database.password),
+        ("web.token", &before.web.token, &now.web.token),
+    ];
+    for (key, _, _) in secrets.into_iter().filter(|(_, before, now)| before != now) {
+        differences.push((key.to_owned(), Value::from(HIDDEN), Value::from(HIDDEN)));
+    }
+    differences
 }
+
+/// In the place of a secret.
+const HIDDEN: &str = "(hidden)";
 
 fn flat(settings: &Settings) -> BTreeMap<String, Value> {
     let mut flat = BTreeMap::new();

@@ -27,11 +27,17 @@ mod roles;
 mod session;
 mod stats;
 mod sure;
+mod tls_args;
+mod token;
 mod topology;
 mod watch;
 
+use crate::client::{ClientError, Identity, TrackerClient, talks_tls};
 use crate::jobs::query::manual;
+use crate::service::signature::SigningKey;
+use crate::settings::Secret;
 use crate::settings::old::Program;
+use crate::tls::NodeAccess;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use output::{Failure, Output};
 use serde_json::json;
@@ -68,7 +74,7 @@ pub struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct GlobalArgs {
-    /// Trackers, tried in this order; the port may be left out (7001)
+    /// Trackers, tried in this order; the port may be left out (7001); tls://HOST:PORT for TLS (7003)
     #[arg(
         long,
         visible_alias = "tracker",
@@ -88,6 +94,14 @@ pub struct GlobalArgs {
     /// How long to wait for a tracker's reply
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     timeout_seconds: u64,
+    /// A file with the token that says who you are; the environment variable MOGILEFS_TOKEN can hold the token itself
+    #[arg(long, global = true, env = "MOGILEFS_TOKEN_FILE", value_name = "FILE", hide_short_help = true)]
+    token_file: Option<PathBuf>,
+    /// A file with the key that signs what is stored and deleted at storage nodes, if they want that
+    #[arg(long, global = true, env = "MOGILEFS_NODE_KEY_FILE", value_name = "FILE", hide_short_help = true)]
+    node_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    tls: tls_args::TlsArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -116,6 +130,7 @@ enum Command {
     #[command(subcommand)]
     Db(db::DbCommand),
     Stats(stats::StatsArgs),
+    Token(token::TokenArgs),
     /// Show what is not as it should be with hosts and devices, and how many files are at one copy
     Check,
     /// Measure a tracker: requests per second, latencies, errors
@@ -186,6 +201,7 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Config(command) => command.run(output),
         Command::Db(command) => command.run(output),
         Command::Stats(args) => args.run(output),
+        Command::Token(args) => args.run(output),
         Command::Check => in_session(global, output, async |session| check::check(session).await),
         Command::Bench(args) => bench::run(&args, global, output),
         Command::Protocol { command } => protocol(command.as_deref(), output),
@@ -213,7 +229,10 @@ fn in_session(
     block_on(async {
         let mut session = match Session::open(global, output).await {
             Ok(session) => session,
-            Err(failure) => return Err(Failure::Hinted(Box::new(failure), hints::where_trackers_come_from())),
+            Err(failure @ Failure::Client(ClientError::Connect(_))) => {
+                return Err(Failure::Hinted(Box::new(failure), hints::where_trackers_come_from()));
+            }
+            Err(failure) => return Err(failure),
         };
         match work(&mut session).await {
             Err(failure) => Err(hints::with_hint(failure, &mut session).await),
@@ -240,6 +259,34 @@ impl GlobalArgs {
             )
         };
         self.domain.as_deref().filter(|domain| !domain.is_empty()).ok_or_else(missing)
+    }
+
+    /// A connection to one of these trackers, as whoever we say we are.
+    async fn connect(&self, trackers: &[String]) -> Result<TrackerClient, Failure> {
+        Ok(TrackerClient::connect_as(trackers, self.timeouts(), self.identity(trackers)?).await?)
+    }
+
+    /// Who we are to these trackers, and whom we believe that they are.
+    fn identity(&self, trackers: &[String]) -> Result<Identity, Failure> {
+        let is_tls_wanted = trackers.iter().any(|tracker| talks_tls(tracker));
+        Ok(Identity { tls: is_tls_wanted.then(|| self.tls.load()).transpose()?, token: self.token()? })
+    }
+
+    /// How storage nodes are reached.
+    fn node_access(&self) -> Result<NodeAccess, Failure> {
+        let path = self.node_key_file.clone().unwrap_or_default();
+        let signing_key = SigningKey::read(&path).map_err(|why| Failure::Usage(format!("--node-key-file: {why}")))?;
+        Ok(NodeAccess { tls: self.tls.nodes()?, signing_key })
+    }
+
+    /// What says who we are; the option wins over the environment.
+    fn token(&self) -> Result<Option<Secret>, Failure> {
+        let Some(file) = &self.token_file else {
+            return Ok(std::env::var("MOGILEFS_TOKEN").ok().map(|token| Secret::from(token.trim())));
+        };
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Failure::Local(format!("the file of the token, {}: {error}", file.display())))?;
+        Ok(Some(Secret::from(text.trim())))
     }
 
     fn timeouts(&self) -> crate::client::Timeouts {

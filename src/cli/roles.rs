@@ -240,7 +240,7 @@ async fn run_demo(args: DemoArgs) -> Result<(), Failure> {
     let options = DemoOptions { data_dir: args.data_dir, listen: args.listen, node_port: args.node_port };
     let running = demo::start(&options, log.clone()).await.map_err(local)?;
     if let Some(&address) = running.tracker.addresses.first() {
-        println!("{}", demo::greeting(&options, address));
+        println!("{}", demo::greeting(&options, address, running.page));
     }
     tokio::select! {
         () = signals.stop() => slog::info!(log, "signal received; stopping in order, a second one stops at once"),

@@ -16,15 +16,15 @@ impl<'a> Session<'a> {
     /// Connects to a tracker.
     pub async fn open(global: &'a GlobalArgs, output: &'a Output) -> Result<Self, Failure> {
         let timeouts = global.timeouts();
-        let tracker = TrackerClient::connect(&global.trackers, timeouts).await?;
-        Ok(Self { tracker, storage: StorageClient::new(timeouts), output, global })
+        let tracker = global.connect(&global.trackers).await?;
+        Ok(Self { tracker, storage: StorageClient::with_access(timeouts, global.node_access()?), output, global })
     }
 
     /// Connects to this one of the trackers and to no other.
     pub async fn open_at(global: &'a GlobalArgs, output: &'a Output, tracker: &str) -> Result<Self, Failure> {
         let timeouts = global.timeouts();
-        let tracker = TrackerClient::connect(&[tracker.to_owned()], timeouts).await?;
-        Ok(Self { tracker, storage: StorageClient::new(timeouts), output, global })
+        let tracker = global.connect(&[tracker.to_owned()]).await?;
+        Ok(Self { tracker, storage: StorageClient::with_access(timeouts, global.node_access()?), output, global })
     }
 
     /// For work that is done beside this session's.
@@ -58,6 +58,6 @@ impl Connecting<'_> {
     /// # Errors
     /// No tracker can be reached.
     pub async fn connect(self) -> Result<TrackerClient, Failure> {
-        Ok(TrackerClient::connect(&self.global.trackers, self.global.timeouts()).await?)
+        self.global.connect(&self.global.trackers).await
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! A request that changes something is never sent twice: after a broken exchange nobody knows whether it was carried out.
 
-use super::{ClientError, DEFAULT_TRACKER_PORT, Timeouts};
+use super::{ClientError, DEFAULT_TRACKER_PORT, DEFAULT_TRACKER_TLS_PORT, Timeouts};
 use crate::protocol::args::{Args, escape_into, unescape};
 use crate::protocol::line::LineBuffer;
+use crate::settings::Secret;
+use crate::tls::client::in_words;
+use crate::tls::{ClientTls, ClientTlsFiles, Transport};
 use std::io;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -21,24 +24,49 @@ pub struct TrackerClient {
     /// Index of the tracker that the next connection is tried with first.
     preferred: usize,
     timeouts: Timeouts,
+    identity: Identity,
     link: Option<Link>,
     /// The arguments of the request that was refused last.
     refused: Option<Vec<(String, Vec<u8>)>>,
 }
 
+/// Who a client is, as far as it says so, and whom it believes trackers to be.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// For trackers that talk TLS.
+    pub tls: Option<ClientTls>,
+    /// Shown to every tracker that is connected (PROTOCOL.md, `authenticate`).
+    pub token: Option<Secret>,
+}
+
 struct Link {
-    stream: TcpStream,
+    stream: Transport,
     lines: LineBuffer,
 }
 
 impl TrackerClient {
-    /// Connects to the first tracker of the list that answers; `HOST` alone means port 7001.
+    /// Connects to the first tracker of the list that answers; `HOST` alone means port 7001, `tls://HOST` TLS and port 7003,
+    /// with a certificate that the system believes.
     ///
     /// # Errors
     /// [`ClientError::Connect`] when none does.
     pub async fn connect(trackers: &[String], timeouts: Timeouts) -> Result<Self, ClientError> {
+        let tls = match trackers.iter().any(|tracker| talks_tls(tracker)) {
+            true => Some(ClientTls::load(&ClientTlsFiles::default())),
+            false => None,
+        };
+        let tls = tls.transpose().map_err(|error| ClientError::Connect(error.to_string()))?;
+        Self::connect_as(trackers, timeouts, Identity { tls, token: None }).await
+    }
+
+    /// The same, as somebody.
+    ///
+    /// # Errors
+    /// Also [`ClientError::Tracker`] when a tracker does not know the token. Trackers that know no tokens at all take
+    /// everybody.
+    pub async fn connect_as(trackers: &[String], timeouts: Timeouts, identity: Identity) -> Result<Self, ClientError> {
         let trackers = trackers.iter().map(|tracker| with_port(tracker.trim())).collect();
-        let mut client = Self { trackers, preferred: 0, timeouts, link: None, refused: None };
+        let mut client = Self { trackers, preferred: 0, timeouts, identity, link: None, refused: None };
         client.link = Some(client.open_link().await?);
         Ok(client)
     }
@@ -129,19 +157,39 @@ impl TrackerClient {
     async fn open_link(&mut self) -> Result<Link, ClientError> {
         let mut failures = Vec::new();
         for _ in 0..self.trackers.len() {
-            match timeout(self.timeouts.connect, TcpStream::connect(self.tracker())).await {
-                Ok(Ok(stream)) => return Ok(Link::new(stream)),
-                Ok(Err(error)) => failures.push(format!("{}: {error}", self.tracker())),
-                Err(_elapsed) => failures.push(format!("{}: no connection in time", self.tracker())),
+            match open_transport(self.tracker(), &self.timeouts, self.identity.tls.as_ref()).await {
+                Ok(stream) => match self.introduce(Link { stream, lines: LineBuffer::new(MAX_REPLY_BYTES) }).await {
+                    Err(ClientError::Io { source, .. }) => failures.push(format!("{}: {source}", self.tracker())),
+                    introduced => return introduced,
+                },
+                Err(error) => failures.push(format!("{}: {error}", self.tracker())),
             }
             self.give_up_link();
         }
         Err(ClientError::Connect(failures.join("; ")))
     }
 
+    /// Says who we are, if that is to be said.
+    async fn introduce(&self, mut link: Link) -> Result<Link, ClientError> {
+        let Some(token) = &self.identity.token else { return Ok(link) };
+        let mut line = Vec::new();
+        encode_request("authenticate", &[("token", token.reveal().as_bytes())], &mut line);
+        let tracker = || self.tracker().to_owned();
+        let reply = match timeout(self.timeouts.reply, link.exchange(&line)).await {
+            Ok(reply) => reply.map_err(|source| ClientError::Io { tracker: tracker(), source })?,
+            Err(_elapsed) => return Err(ClientError::Timeout { tracker: tracker(), waited: self.timeouts.reply }),
+        };
+        match parse_reply(&reply) {
+            Some(Err(ClientError::Tracker { code, text })) if code != "unknown_command" => {
+                Err(ClientError::Tracker { code, text: format!("{text} (the token for tracker {})", self.tracker()) })
+            }
+            _ => Ok(link),
+        }
+    }
+
     /// Long uploads lie between two requests; a tracker that was restarted meanwhile is noticed before it matters.
     fn drop_link_closed_by_peer(&mut self) {
-        if self.link.as_ref().is_some_and(Link::is_closed_by_peer) {
+        if self.link.as_mut().is_some_and(Link::is_closed_by_peer) {
             self.give_up_link();
         }
     }
@@ -153,21 +201,20 @@ impl TrackerClient {
 }
 
 impl Link {
-    fn new(stream: TcpStream) -> Self {
-        // Without it a small request can wait for an acknowledgement; failing to set it costs only that.
-        let _best_effort = stream.set_nodelay(true);
-        Self { stream, lines: LineBuffer::new(MAX_REPLY_BYTES) }
-    }
-
     async fn exchange(&mut self, line: &[u8]) -> io::Result<Vec<u8>> {
-        self.stream.write_all(line).await?;
+        self.stream.write_all(line).await.map_err(in_words)?;
+        self.stream.flush().await.map_err(in_words)?;
         let mut piece = Vec::with_capacity(READ_BYTES);
         loop {
             let reply = self.lines.next_line().map_err(|_| io::Error::other("the reply is too long"))?;
             if let Some(reply) = reply {
                 return Ok(reply.to_vec());
             }
-            if self.stream.read_buf(&mut piece).await? == 0 {
+            if self.stream.read_buf(&mut piece).await.map_err(in_words)? == 0 {
+                if self.lines.pending().starts_with(&TLS_ALERT) {
+                    let text = "it talks TLS there: its address wants tls:// before it";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                }
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "connection closed without a reply"));
             }
             self.lines.push(&piece);
@@ -176,10 +223,40 @@ impl Link {
     }
 
     /// Between requests nothing may come; whatever does makes the link useless.
-    fn is_closed_by_peer(&self) -> bool {
-        let mut byte = [0_u8; 1];
-        !matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    fn is_closed_by_peer(&mut self) -> bool {
+        self.stream.is_readable()
     }
+}
+
+/// How a listener that talks TLS refuses what is none.
+const TLS_ALERT: [u8; 2] = [0x15, 0x03];
+/// What stands before the address of a tracker that talks TLS.
+const TLS_SCHEME: &str = "tls://";
+
+/// Is TLS to be talked with this tracker?
+pub fn talks_tls(tracker: &str) -> bool {
+    tracker.trim().starts_with(TLS_SCHEME)
+}
+
+/// Connects to a tracker, `HOST:PORT` or `tls://HOST:PORT`.
+///
+/// # Errors
+/// Why not, in words for people.
+pub async fn open_transport(tracker: &str, timeouts: &Timeouts, tls: Option<&ClientTls>) -> io::Result<Transport> {
+    let address = tracker.strip_prefix(TLS_SCHEME).unwrap_or(tracker);
+    let connecting = async {
+        let stream = TcpStream::connect(address).await?;
+        // Without it a small request can wait for an acknowledgement; failing to set it costs only that.
+        let _best_effort = stream.set_nodelay(true);
+        if !talks_tls(tracker) {
+            return Ok(Transport::Plain(stream));
+        }
+        let tls = tls.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "TLS is not set up"))?;
+        let host = address.rsplit_once(':').map_or(address, |(host, _port)| host);
+        Ok(Transport::Tls(Box::new(tls.connect(host, stream).await?)))
+    };
+    let no_connection = |_elapsed| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
+    timeout(timeouts.connect, connecting).await.map_err(no_connection)?
 }
 
 /// Appends a request line with its line end.
@@ -219,6 +296,13 @@ fn parse_reply(line: &[u8]) -> Option<Result<&[u8], ClientError>> {
 
 /// The address with the default port if it names none.
 pub fn with_port(tracker: &str) -> String {
+    match tracker.strip_prefix(TLS_SCHEME) {
+        Some(address) => format!("{TLS_SCHEME}{}", with_this_port(address, DEFAULT_TRACKER_TLS_PORT)),
+        None => with_this_port(tracker, DEFAULT_TRACKER_PORT),
+    }
+}
+
+fn with_this_port(tracker: &str, default_port: u16) -> String {
     let has_port = tracker.rsplit_once(':').is_some_and(|(host, port)| {
         !port.is_empty()
             && port.bytes().all(|byte| byte.is_ascii_digit())
@@ -226,8 +310,8 @@ pub fn with_port(tracker: &str) -> String {
     });
     match has_port {
         true => tracker.to_owned(),
-        false if tracker.contains(':') && !tracker.starts_with('[') => format!("[{tracker}]:{DEFAULT_TRACKER_PORT}"),
-        false => format!("{tracker}:{DEFAULT_TRACKER_PORT}"),
+        false if tracker.contains(':') && !tracker.starts_with('[') => format!("[{tracker}]:{default_port}"),
+        false => format!("{tracker}:{default_port}"),
     }
 }
 
@@ -273,6 +357,8 @@ mod tests {
             ("[::1]:80", "[::1]:80"),
             ("[::1]", "[::1]:7001"),
             ("::1", "[::1]:7001"),
+            ("tls://t1", "tls://t1:7003"),
+            ("tls://[::1]:80", "tls://[::1]:80"),
         ] {
             assert_eq!(with_port(given), full);
         }

@@ -13,7 +13,7 @@ mod storage;
 mod upload;
 
 pub use body::UploadBody;
-pub use connection::{TrackerClient, encode_request, with_port};
+pub use connection::{Identity, TrackerClient, encode_request, open_transport, talks_tls, with_port};
 pub use download::{DownloadRequest, Downloaded, download};
 pub use error::{ClientError, StorageError};
 pub use files::{Destination, FileInfo, KeyPage, OpenedFile, read_create_open};
@@ -25,6 +25,8 @@ use std::time::Duration;
 
 /// The port of a tracker when an address names none (protocol.md 2).
 pub const DEFAULT_TRACKER_PORT: u16 = 7001;
+/// The same when it names none and TLS is talked.
+pub const DEFAULT_TRACKER_TLS_PORT: u16 = 7003;
 
 /// How long to wait for others.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,8 @@
 //! HTTP to storage nodes: PUT and GET, with time limits and kept connections.
 
 use super::{StorageError, Timeouts, UploadBody};
+use crate::tls::NodeAccess;
+use crate::tls::nodes::NodeConnector;
 use hyper::body::{Body as _, Incoming};
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::client::legacy::Client;
@@ -10,17 +12,24 @@ use hyper_util::rt::TokioExecutor;
 /// A client of any number of storage nodes. Cloning shares its connections.
 #[derive(Clone)]
 pub struct StorageClient {
-    http: Client<HttpConnector, UploadBody>,
+    http: Client<NodeConnector, UploadBody>,
+    access: NodeAccess,
     timeouts: Timeouts,
 }
 
 impl StorageClient {
     /// Connects to nothing yet.
     pub fn new(timeouts: Timeouts) -> Self {
+        Self::with_access(timeouts, NodeAccess::default())
+    }
+
+    /// The same, with what nodes ask for.
+    pub fn with_access(timeouts: Timeouts, access: NodeAccess) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(timeouts.connect));
-        Self { http: Client::builder(TokioExecutor::new()).build(connector), timeouts }
+        let connector = NodeConnector::new(connector, access.tls.clone(), timeouts.connect);
+        Self { http: Client::builder(TokioExecutor::new()).build(connector), access, timeouts }
     }
 
     pub(super) fn timeouts(&self) -> &Timeouts {
@@ -37,7 +46,8 @@ impl StorageClient {
         if let Some(length_bytes) = body.size_hint().exact() {
             request = request.header(header::CONTENT_LENGTH, length_bytes);
         }
-        let request = request.body(body).map_err(|error| StorageError::caused(url, &error))?;
+        let mut request = request.body(body).map_err(|error| StorageError::caused(url, &error))?;
+        self.access.sign(&mut request);
         let response = self.http.request(request).await.map_err(|error| StorageError::caused(url, &error))?;
         match response.status() {
             status if status.is_success() => Ok(()),

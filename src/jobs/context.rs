@@ -20,6 +20,7 @@ use crate::node_client::NodeClient;
 use crate::notices::{AwaitMonitorRound, RefreshCluster, WakeJobs};
 use crate::settings::Settings;
 use crate::store::{Session, Store, StoreError, StoreResult};
+use crate::tls::NodeAccess;
 use actix::Recipient;
 use bstr::BStr;
 use slog::Logger;
@@ -73,6 +74,8 @@ pub struct SharedContext {
     island: Island,
     pub pace: Pace,
     pub look_up_lanes: LookUpLanes,
+    /// For nodes that are reached by TLS.
+    pub node_access: NodeAccess,
 }
 
 impl SharedContext {
@@ -95,6 +98,7 @@ impl SharedContext {
             island: Island::new(&settings.database, metrics.clone()),
             pace: Pace::new(jobs),
             look_up_lanes: LookUpLanes::default(),
+            node_access: NodeAccess::default(),
             store,
             settings,
             view,
@@ -115,7 +119,7 @@ impl SharedContext {
         }
         Ok(JobContext {
             session,
-            nodes: NodeClient::new(&self.settings.storage, log.clone()),
+            nodes: NodeClient::with_access(&self.settings.storage, self.node_access.clone(), log.clone()),
             view: self.view.clone(),
             settings: self.settings.clone(),
             metrics: self.metrics.clone(),

@@ -12,6 +12,7 @@ use super::upload::{self, Sink, Target, UploadError};
 use crate::cluster::checksum::{Checksum, HashType};
 use crate::node_client::copy_order::{CopyOrder, CopyResult};
 use crate::node_client::{Download, Limits, NodeClient};
+use crate::tls::NodeAccess;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
@@ -34,7 +35,9 @@ pub(crate) fn sources(shared: &NodeShared) -> NodeClient {
         idle_connections_per_node: IDLE_CONNECTIONS_PER_SOURCE,
         side_channel_port: None,
     };
-    NodeClient::with_limits(limits, shared.log.clone())
+    // Sources are only read from: nothing to sign.
+    let access = NodeAccess { tls: shared.sources_tls.clone(), signing_key: None };
+    NodeClient::with_limits(limits, access, shared.log.clone())
 }
 
 /// Answers a COPYFROM: 200 with the result as the last line, or why the copy could not begin. Then nothing was stored.

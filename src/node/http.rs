@@ -9,19 +9,21 @@ use super::pulse::{Pulse, PulsedStream};
 use super::serve::{Accepted, stopped};
 use super::{NodeShared, copy_in, delete, upload};
 use crate::node_client::{NodeClient, copy_order};
-use bytes::Bytes;
+use crate::service::signature;
+use bytes::{Bytes, BytesMut};
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use slog::{trace, warn};
+use slog::{debug, trace, warn};
 use std::convert::Infallible;
 use std::io::{self, Seek as _, SeekFrom};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 /// Files and ranges up to here are read at once, on the network thread: faster than a thread pool for small ones.
@@ -31,6 +33,8 @@ const INLINE_BYTES: u64 = 256 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     Full,
+    /// What is signed; GET and HEAD without.
+    Signed,
     /// GET and HEAD.
     Read,
 }
@@ -42,7 +46,7 @@ pub(crate) async fn connection(
     sources: NodeClient,
     stop: watch::Receiver<bool>,
 ) {
-    let Accepted { stream, access, counted: _counted } = accepted;
+    let Accepted { stream, access, tls, counted: _counted } = accepted;
     let stream = match tokio::net::TcpStream::from_std(stream) {
         Ok(stream) => stream,
         Err(error) => return warn!(shared.log, "a connection cannot be served"; "error" => %error),
@@ -50,6 +54,20 @@ pub(crate) async fn connection(
     let pulse = Pulse::new();
     let requests = async {
         let mut stop_early = stop.clone();
+        if let Some(tls) = tls {
+            let accepted = tokio::select! {
+                accepted = Box::pin(tls.accept(stream)) => accepted,
+                () = stopped_a_moment_ago(&mut stop_early) => return,
+            };
+            match accepted {
+                Ok(stream) => {
+                    let stream = PulsedStream { read_before: BytesMut::new(), stream, pulse: Rc::clone(&pulse) };
+                    with_library(stream, access, &shared, &sources, &pulse, stop.clone()).await;
+                }
+                Err(error) => debug!(shared.log, "a TLS handshake failed"; "error" => %error),
+            }
+            return;
+        }
         match direct::serve(stream, access, &shared, &pulse, stopped_a_moment_ago(&mut stop_early)).await {
             Ok(Then::HandOver(stream, read_before)) => {
                 let stream = PulsedStream { read_before, stream, pulse: Rc::clone(&pulse) };
@@ -75,8 +93,8 @@ async fn silence(pulse: &Pulse, shared: &NodeShared) {
     }
 }
 
-async fn with_library(
-    stream: PulsedStream,
+async fn with_library<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+    stream: PulsedStream<S>,
     access: Access,
     shared: &Arc<NodeShared>,
     sources: &NodeClient,
@@ -126,6 +144,13 @@ async fn handle(
     pulse: Rc<Pulse>,
     request: Request<Incoming>,
 ) -> Answer {
+    if access == Access::Signed && signature::is_write(request.method().as_str()) {
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let value = text(request.headers(), signature::HEADER);
+        if let Some(why) = shared.denies_signature(request.method().as_str(), path, value) {
+            return answer::closing(answer::text(StatusCode::FORBIDDEN, why));
+        }
+    }
     match *request.method() {
         Method::GET | Method::HEAD => read(&shared, &request),
         _ if access == Access::Read => {

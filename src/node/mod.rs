@@ -33,18 +33,21 @@ mod upload;
 mod usage;
 mod utilisation;
 
+use crate::clock::unix_now_secs;
 use crate::service::access::{AddressList, is_loopback};
 use crate::service::listen::ListenSockets;
-use crate::settings::{NodeSettings, SyncPolicy};
+use crate::service::signature::SigningKey;
+use crate::settings::{NodeClientSettings, NodeSettings, SyncPolicy, TlsSettings};
+use crate::tls::{NodeTls, ServerTls, TlsError};
 use devices::DeviceList;
 use digest::DigestLimits;
 use http::Access;
 use pace::{Bandwidth, Pace};
 use path::DevicePath;
-use serve::HttpThreads;
+use serve::{Door, HttpThreads};
 use slog::{Logger, info, o, warn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -60,8 +63,12 @@ pub enum NodeStartError {
     Docroot { path: PathBuf, source: io::Error },
     #[error("a device is in two places, {first} and {second} (settings node.docroot, node.extra_docroots)")]
     DuplicateDevice { first: PathBuf, second: PathBuf },
+    #[error("{0} (setting node.signing_key_file)")]
+    SigningKey(String),
     #[error("cannot listen on {address} (setting node.{purpose}_listen): {source}")]
     Listen { purpose: &'static str, address: String, source: io::Error },
+    #[error("{0}")]
+    Tls(#[from] TlsError),
 }
 
 /// What all connections and background tasks of a node share.
@@ -70,7 +77,9 @@ pub(crate) struct NodeShared {
     docroots: Vec<PathBuf>,
     sync: SyncPolicy,
     /// Who may store and delete.
-    writers: AddressList,
+    writers: watch::Sender<AddressList>,
+    /// By which others may, too.
+    signing_key: Option<SigningKey>,
     idle_timeout: Duration,
     /// How long running requests may take once the node stops.
     finish_limit: watch::Sender<Duration>,
@@ -80,6 +89,8 @@ pub(crate) struct NodeShared {
     connection_bandwidth_bytes_per_sec: u64,
     bandwidth: Option<Arc<Bandwidth>>,
     background_bandwidth: Option<Arc<Bandwidth>>,
+    /// For nodes that copies are fetched from.
+    sources_tls: Option<NodeTls>,
     read_only_usage: ReadOnlyUsage,
     started: SystemTime,
     devices: DeviceList,
@@ -114,6 +125,24 @@ impl NodeShared {
         path.on_disk(self.docroot_of(path.device()))
     }
 
+    /// What somebody from here may do.
+    fn access_from(&self, peer: IpAddr) -> Access {
+        let writers = self.writers.borrow();
+        match &self.signing_key {
+            None if writers.allows(peer) => Access::Full,
+            None => Access::Read,
+            Some(_) if !writers.is_for_all() && writers.allows(peer) => Access::Full,
+            Some(_) => Access::Signed,
+        }
+    }
+
+    /// Why this request, which changes something, is not proven by its signature, if so.
+    fn denies_signature(&self, method: &str, path: &str, value: Option<&str>) -> Option<&'static str> {
+        let key = self.signing_key.as_ref()?;
+        let Some(value) = value else { return Some("a signature is needed here (setting node.signing_key_file)") };
+        key.verify(value, method, path, unix_now_secs()).err()
+    }
+
     /// The pace of a body from or to a client.
     fn pace(&self) -> Pace {
         let own = Bandwidth::of(self.connection_bandwidth_bytes_per_sec);
@@ -140,6 +169,12 @@ pub struct RunningNode {
     pub side_channel_addr: SocketAddr,
     /// Where HTTP is served for reading only, if it was asked for.
     pub get_addr: Option<SocketAddr>,
+    /// Where HTTP is served in TLS, if it was asked for.
+    pub tls_addr: Option<SocketAddr>,
+    /// What is shown there.
+    pub tls: Option<ServerTls>,
+    /// For nodes that copies are fetched from.
+    pub sources_tls: Option<NodeTls>,
     /// For a successor.
     pub sockets: ListenSockets,
     shared: Arc<NodeShared>,
@@ -159,6 +194,11 @@ impl Drop for Background {
 }
 
 impl RunningNode {
+    /// Who may store and delete from now on; connections that there are stay what they are.
+    pub fn set_writers(&self, settings: &NodeSettings) {
+        self.shared.writers.send_replace(AddressList::parse(&settings.writes_from).unwrap_or_default());
+    }
+
     /// Stops accepting, lets running requests finish for a few seconds, then cuts what is left.
     pub async fn stop(self) {
         self.stop_within(serve::FINISH_LIMIT).await;
@@ -186,7 +226,8 @@ impl RunningNode {
 /// # Errors
 /// The document root is missing or is no directory; an address cannot be used.
 pub async fn start(settings: &NodeSettings, log: Logger) -> Result<RunningNode, NodeStartError> {
-    start_with(settings, ListenSockets::default(), log).await
+    let (tls, node_client) = (TlsSettings::default(), NodeClientSettings::default());
+    start_with(settings, &tls, &node_client, ListenSockets::default(), log).await
 }
 
 /// As [`start`], with listen sockets that were given or handed over.
@@ -195,6 +236,8 @@ pub async fn start(settings: &NodeSettings, log: Logger) -> Result<RunningNode, 
 /// As for [`start`].
 pub async fn start_with(
     settings: &NodeSettings,
+    tls: &TlsSettings,
+    node_client: &NodeClientSettings,
     sockets: ListenSockets,
     log: Logger,
 ) -> Result<RunningNode, NodeStartError> {
@@ -203,19 +246,27 @@ pub async fn start_with(
     if let Some((first, second)) = scan.duplicates.into_iter().next() {
         return Err(NodeStartError::DuplicateDevice { first, second });
     }
+    let sources_tls = NodeTls::of(node_client)?;
+    let signing_key = SigningKey::read(&settings.signing_key_file).map_err(NodeStartError::SigningKey)?;
     let http = listen(&sockets, "http", &settings.http_listen, &log).await?;
     let get = match settings.get_listen.as_str() {
         "" => None,
         address => Some(listen(&sockets, "get", address, &log).await?),
     };
+    let tls = match settings.tls_listen.as_str() {
+        "" => None,
+        address => Some((listen(&sockets, "tls", address, &log).await?, ServerTls::load(tls)?)),
+    };
     let side_channel = listen(&sockets, "side_channel", &settings.side_channel_listen, &log).await?;
     sockets.close_unused(&log);
     let (http_addr, side_channel_addr) = (local_addr(&http)?, local_addr(&side_channel)?);
     let get_addr = get.as_ref().map(local_addr).transpose()?;
+    let tls_addr = tls.as_ref().map(|(listener, _)| local_addr(listener)).transpose()?;
     let shared = Arc::new(NodeShared {
         docroots,
         sync: settings.sync,
-        writers: AddressList::parse(&settings.writes_from).unwrap_or_default(),
+        writers: watch::Sender::new(AddressList::parse(&settings.writes_from).unwrap_or_default()),
+        signing_key,
         idle_timeout: Duration::from_millis(settings.idle_timeout_ms),
         finish_limit: watch::Sender::new(serve::FINISH_LIMIT),
         header_timeout: Duration::from_millis(settings.header_timeout_ms),
@@ -224,6 +275,7 @@ pub async fn start_with(
         connection_bandwidth_bytes_per_sec: settings.connection_bandwidth_bytes_per_sec,
         bandwidth: Bandwidth::of(settings.bandwidth_bytes_per_sec),
         background_bandwidth: Bandwidth::of(settings.background_bandwidth_bytes_per_sec),
+        sources_tls: sources_tls.clone(),
         read_only_usage: ReadOnlyUsage::default(),
         started: SystemTime::now(),
         devices: DeviceList::default(),
@@ -231,9 +283,18 @@ pub async fn start_with(
         utilisation: watch::Sender::new(Arc::from("")),
         log: log.new(o!("role" => "node")),
     });
-    if shared.writers.is_for_all() && !is_loopback(http_addr) {
+    // Whoever needs a certificate to come in is not everybody.
+    let is_tls_open = tls.as_ref().is_some_and(|(_, tls)| !tls.asks_for_certificates());
+    let open_addresses = std::iter::once(http_addr).chain(tls_addr.filter(|_| is_tls_open));
+    if shared.signing_key.is_none()
+        && shared.writers.borrow().is_for_all()
+        && let Some(address) = open_addresses.into_iter().find(|address| !is_loopback(*address))
+    {
         warn!(shared.log, "whoever reaches this node may store and delete: set node.writes_from (docs/SECURITY.md)";
-            "address" => %http_addr);
+            "address" => %address);
+    }
+    if let Some((_, tls)) = &tls {
+        tls.tell_validity(&shared.log);
     }
     let mut usage = usage::UsageRounds::new(Arc::clone(&shared));
     usage.first_round().await;
@@ -244,19 +305,34 @@ pub async fn start_with(
     ]);
     let stop = watch::Sender::new(false);
     let threads = HttpThreads::start(thread_count(settings), &shared, &stop.subscribe());
-    let accept = |listener, access| {
-        threads.accept(listener, access, shared.writers.clone(), stop.subscribe(), shared.log.clone())
-    };
+    let accept =
+        |listener, access, tls| threads.accept(Door { listener, access, tls }, Arc::clone(&shared), stop.subscribe());
     let mut listeners = vec![
-        actix_rt::spawn(accept(http, Access::Full)),
+        actix_rt::spawn(accept(http, Access::Full, None)),
         actix_rt::spawn(side_channel::listen(side_channel, Arc::clone(&shared), stop.subscribe())),
     ];
-    listeners.extend(get.map(|get| actix_rt::spawn(accept(get, Access::Read))));
+    listeners.extend(get.map(|get| actix_rt::spawn(accept(get, Access::Read, None))));
+    let (tls_listener, tls) = tls.unzip();
+    listeners.extend(tls_listener.map(|listener| actix_rt::spawn(accept(listener, Access::Full, tls.clone()))));
     info!(shared.log, "storage node started"; "http" => %http_addr, "side_channel" => %side_channel_addr,
+        "tls" => tls_addr.map_or_else(String::new, |address| address.to_string()),
         "get" => get_addr.map_or_else(String::new, |address| address.to_string()),
         "docroots" => shared.docroots.iter().map(|docroot| docroot.display().to_string()).collect::<Vec<_>>().join(" "),
         "devices" => shared.devices.load().len());
-    Ok(RunningNode { http_addr, side_channel_addr, get_addr, sockets, shared, stop, listeners, threads, background })
+    Ok(RunningNode {
+        http_addr,
+        side_channel_addr,
+        get_addr,
+        tls_addr,
+        tls,
+        sources_tls,
+        sockets,
+        shared,
+        stop,
+        listeners,
+        threads,
+        background,
+    })
 }
 
 fn thread_count(settings: &NodeSettings) -> usize {

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// The life signs of one connection.
@@ -59,13 +58,13 @@ impl Drop for DiskWork {
 }
 
 /// A socket that notes its progress, and what was read of it before.
-pub(crate) struct PulsedStream {
+pub(crate) struct PulsedStream<S> {
     pub read_before: BytesMut,
-    pub stream: TcpStream,
+    pub stream: S,
     pub pulse: Rc<Pulse>,
 }
 
-impl AsyncRead for PulsedStream {
+impl<S: AsyncRead + Unpin> AsyncRead for PulsedStream<S> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.read_before.is_empty() {
@@ -81,7 +80,7 @@ impl AsyncRead for PulsedStream {
     }
 }
 
-impl AsyncWrite for PulsedStream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for PulsedStream<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write(context, bytes);

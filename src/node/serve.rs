@@ -2,7 +2,7 @@
 
 use super::http::{self, Access};
 use super::{NodeShared, copy_in};
-use crate::service::access::AddressList;
+use crate::tls::ServerTls;
 use actix_rt::Arbiter;
 use slog::{Logger, warn};
 use std::future::Future;
@@ -64,10 +64,19 @@ where
     }
 }
 
+/// Where connections come in, and what they may ask for there.
+pub(crate) struct Door {
+    pub listener: TcpListener,
+    pub access: Access,
+    pub tls: Option<ServerTls>,
+}
+
 /// A connection on its way to the thread that serves it.
 pub(crate) struct Accepted {
     pub stream: std::net::TcpStream,
     pub access: Access,
+    /// To be talked there.
+    pub tls: Option<ServerTls>,
     pub counted: Counted,
 }
 
@@ -107,11 +116,9 @@ impl HttpThreads {
     /// Hands each connection to the thread that has the fewest, until the node stops.
     pub fn accept(
         &self,
-        listener: TcpListener,
-        access: Access,
-        writers: AddressList,
+        Door { listener, access, tls }: Door,
+        shared: Arc<NodeShared>,
         mut stop: watch::Receiver<bool>,
-        log: Logger,
     ) -> impl Future<Output = ()> + 'static {
         let room = Arc::clone(&self.room);
         let threads: Vec<_> =
@@ -128,7 +135,7 @@ impl HttpThreads {
                     accepted = next => match accepted {
                         Ok(accepted) => accepted,
                         Err(error) => {
-                            after_failed_accept(&error, &log).await;
+                            after_failed_accept(&error, &shared.log).await;
                             continue;
                         }
                     },
@@ -136,8 +143,8 @@ impl HttpThreads {
                 };
                 let access = match access {
                     // Somebody who has gone already writes nothing.
-                    Access::Full if stream.peer_addr().is_ok_and(|peer| writers.allows(peer.ip())) => Access::Full,
-                    _ => Access::Read,
+                    Access::Full => stream.peer_addr().map_or(Access::Read, |peer| shared.access_from(peer.ip())),
+                    other => other,
                 };
                 let Some((connections, queue)) = threads.iter().min_by_key(|thread| thread.0.load(Ordering::Relaxed))
                 else {
@@ -145,8 +152,8 @@ impl HttpThreads {
                 };
                 connections.fetch_add(1, Ordering::Relaxed);
                 let counted = Counted { of_thread: Arc::clone(connections), _of_node: permit };
-                if queue.send(Accepted { stream, access, counted }).is_err() {
-                    warn!(log, "a thread of the node is gone");
+                if queue.send(Accepted { stream, access, tls: tls.clone(), counted }).is_err() {
+                    warn!(shared.log, "a thread of the node is gone");
                 }
             }
         }

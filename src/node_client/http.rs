@@ -7,6 +7,8 @@ use super::error::NodeError;
 use super::side_digest::SideChannels;
 use crate::cluster::checksum::{Checksum, HashType};
 use crate::settings::StorageSettings;
+use crate::tls::NodeAccess;
+use crate::tls::nodes::NodeConnector;
 use base64::Engine as _;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
@@ -37,7 +39,8 @@ pub struct NodeClient {
 }
 
 struct Inner {
-    http: Client<HttpConnector, Body>,
+    http: Client<NodeConnector, Body>,
+    access: NodeAccess,
     limits: Limits,
     directories: RefCell<DirectoryMemory>,
     side_channels: SideChannels,
@@ -67,17 +70,22 @@ pub enum Deleted {
 impl NodeClient {
     /// A client for the current thread and runtime, as a tracker needs it.
     pub fn new(settings: &StorageSettings, log: Logger) -> Self {
+        Self::with_access(settings, NodeAccess::default(), log)
+    }
+
+    /// The same, with what nodes ask for.
+    pub fn with_access(settings: &StorageSettings, access: NodeAccess, log: Logger) -> Self {
         let limits = Limits {
             node_timeout: settings.node_timeout(),
             stall_timeout: settings.copy_stall_timeout(),
             idle_connections_per_node: settings.idle_connections_per_node,
             side_channel_port: Some(settings.side_channel_port),
         };
-        Self::with_limits(limits, log)
+        Self::with_limits(limits, access, log)
     }
 
     /// A client for the current thread and runtime.
-    pub fn with_limits(limits: Limits, log: Logger) -> Self {
+    pub fn with_limits(limits: Limits, access: NodeAccess, log: Logger) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(limits.node_timeout));
@@ -89,9 +97,10 @@ impl NodeClient {
             .pool_max_idle_per_host(limits.idle_connections_per_node)
             .pool_idle_timeout(IDLE_CONNECTION_MAX)
             .pool_timer(TokioTimer::new())
-            .build(connector);
+            .build(NodeConnector::new(connector, access.tls.clone(), limits.node_timeout));
         let inner = Inner {
             http,
+            access,
             limits,
             directories: RefCell::default(),
             side_channels: SideChannels::default(),
@@ -245,7 +254,8 @@ impl NodeClient {
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub(super) async fn send(&self, request: Request<Body>, limit: Duration) -> Result<Response<Incoming>, Broken> {
+    pub(super) async fn send(&self, mut request: Request<Body>, limit: Duration) -> Result<Response<Incoming>, Broken> {
+        self.inner.access.sign(&mut request);
         let node = request.uri().authority().cloned();
         match tokio::time::timeout(limit, self.inner.http.request(request)).await {
             Ok(Ok(response)) => {

@@ -43,6 +43,8 @@ const PREPARED: u8 = b'P';
 const GO: u8 = b'G';
 const SERVING: u8 = b'V';
 const CLIENT_PART: u8 = b'c';
+/// The name of the token that the client, which comes next, has shown.
+const CLIENT_TOKEN: u8 = b't';
 const CLIENT: u8 = b'C';
 
 /// A client between two of its requests, and what it has sent of the next one.
@@ -50,6 +52,8 @@ const CLIENT: u8 = b'C';
 pub struct PassedClient {
     pub stream: TcpStream,
     pub unread: Vec<u8>,
+    /// The name of the token that it has shown.
+    pub token: Option<String>,
 }
 
 /// One end of the pair: messages with sockets, kept apart by the system.
@@ -181,6 +185,9 @@ impl Successor {
     pub async fn pass(&self, client: &PassedClient) -> io::Result<()> {
         let last_at = client.unread.len().saturating_sub(1) / MESSAGE_BYTES_MAX * MESSAGE_BYTES_MAX;
         let (before, last) = client.unread.split_at(last_at);
+        if let Some(token) = &client.token {
+            self.channel.send(CLIENT_TOKEN, token.as_bytes(), &[]).await?;
+        }
         for part in before.chunks(MESSAGE_BYTES_MAX) {
             self.channel.send(CLIENT_PART, part, &[]).await?;
         }
@@ -241,12 +248,15 @@ impl Predecessor {
     /// # Errors
     /// It speaks otherwise.
     pub async fn next_client(&self) -> io::Result<Option<PassedClient>> {
-        let mut unread = Vec::new();
+        let (mut unread, mut token) = (Vec::new(), None);
         while let Some(mut message) = self.channel.receive().await? {
-            unread.append(&mut message.payload);
             match (message.kind, message.sockets.pop()) {
-                (CLIENT_PART, _) => {}
-                (CLIENT, Some(fd)) => return Ok(Some(PassedClient { stream: TcpStream::from(fd), unread })),
+                (CLIENT_TOKEN, _) => token = String::from_utf8(message.payload).ok(),
+                (CLIENT_PART, _) => unread.append(&mut message.payload),
+                (CLIENT, Some(fd)) => {
+                    unread.append(&mut message.payload);
+                    return Ok(Some(PassedClient { stream: TcpStream::from(fd), unread, token }));
+                }
                 _ => return Err(io::Error::other("the predecessor says what this program does not know")),
             }
         }
@@ -272,12 +282,13 @@ mod tests {
             let mut client = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
             let (stream, _) = listener.accept().expect("accepted");
             let unread = vec![b'x'; length];
-            let passed = PassedClient { stream, unread };
+            let token = (length > 0).then(|| "shop".to_owned());
+            let passed = PassedClient { stream, unread, token: token.clone() };
             let (sent, received) = tokio::join!(successor.pass(&passed), predecessor.next_client());
             sent.expect("sent");
             drop(passed);
             let mut received = received.expect("received").expect("a client");
-            assert_eq!(received.unread.len(), length);
+            assert_eq!((received.unread.len(), &received.token), (length, &token));
             received.stream.write_all(b"hello").expect("written");
             drop(received);
             let mut text = String::new();

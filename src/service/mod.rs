@@ -9,6 +9,9 @@ pub mod hand_over;
 pub mod listen;
 pub mod notify;
 pub mod pidfile;
+pub mod secrets;
+pub mod signature;
+pub mod tokens;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;

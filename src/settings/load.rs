@@ -334,7 +334,7 @@ fn without_secrets(key: &str, value: &Value) -> Value {
 }
 
 /// The address of a database without account and password.
-pub(super) fn shown_address(url: &str) -> String {
+pub fn shown_address(url: &str) -> String {
     // All up to the last `@`: a password may have one, or a slash, though it should not.
     let shown = match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, server))) => format!("{scheme}://{HIDDEN}@{server}"),

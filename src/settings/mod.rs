@@ -13,10 +13,11 @@ mod toml_file;
 mod yaml_file;
 
 pub use file::{Form, read};
-pub use load::{Loaded, Override, ShownSetting, Sources, load};
+pub use load::{Loaded, Override, ShownSetting, Sources, load, shown_address};
 pub use origin::{Complaint, Origin, SettingsError};
 
 use crate::service::access::AddressList;
+use crate::service::tokens::Role;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
@@ -33,7 +34,9 @@ pub struct Settings {
     pub database: DatabaseSettings,
     pub limits: LimitSettings,
     pub security: SecuritySettings,
+    pub tls: TlsSettings,
     pub storage: StorageSettings,
+    pub node_client: NodeClientSettings,
     pub memcached: MemcachedSettings,
     pub monitor: MonitorSettings,
     pub jobs: JobSettings,
@@ -57,6 +60,7 @@ pub struct ServiceSettings {
 pub struct TrackerSettings {
     pub listen: Vec<String>,
     pub admin_listen: Vec<String>,
+    pub tls_listen: Vec<String>,
     pub query_workers: usize,
     pub replicate_workers: usize,
     pub delete_workers: usize,
@@ -142,6 +146,25 @@ pub struct SecuritySettings {
     pub clients_from: Vec<String>,
     pub admin_from: Vec<String>,
     pub console_from: Vec<String>,
+    pub tokens_file: PathBuf,
+    pub anonymous_role: Role,
+}
+
+/// Of the listening side, tracker and storage node.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSettings {
+    pub certificate_file: PathBuf,
+    pub key_file: PathBuf,
+    pub client_ca_file: PathBuf,
+    pub handshake_timeout_ms: u64,
+}
+
+impl TlsSettings {
+    /// Are only clients let in that have a certificate?
+    pub fn asks_for_certificates(&self) -> bool {
+        !self.client_ca_file.as_os_str().is_empty()
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -149,6 +172,8 @@ pub struct SecuritySettings {
 pub struct LimitSettings {
     pub line_bytes_max: usize,
     pub connections_max: usize,
+    pub connections_per_address_max: usize,
+    pub idle_timeout_ms: u64,
     pub pipeline_batch_max: usize,
     pub reply_buffer_bytes: usize,
     pub write_timeout_ms: u64,
@@ -164,6 +189,27 @@ pub struct StorageSettings {
     pub idle_connections_per_node: usize,
     pub side_channel_port: u16,
     pub bad_path_demotion_secs: u64,
+}
+
+/// How trackers, and nodes that fetch copies, reach storage nodes.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeClientSettings {
+    pub tls: bool,
+    pub tls_nodes: Vec<String>,
+    pub tls_port: u16,
+    pub tls_name: String,
+    pub ca_file: PathBuf,
+    pub certificate_file: PathBuf,
+    pub key_file: PathBuf,
+    pub signing_key_file: PathBuf,
+}
+
+impl NodeClientSettings {
+    /// Is any node reached by TLS?
+    pub fn uses_tls(&self) -> bool {
+        self.tls || !self.tls_nodes.is_empty()
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -222,8 +268,10 @@ pub struct ExtensionSettings {
 pub struct NodeSettings {
     pub http_listen: String,
     pub writes_from: Vec<String>,
+    pub signing_key_file: PathBuf,
     pub side_channel_listen: String,
     pub get_listen: String,
+    pub tls_listen: String,
     pub docroot: PathBuf,
     pub extra_docroots: Vec<PathBuf>,
     pub usage_interval_ms: u64,
@@ -383,7 +431,7 @@ impl Settings {
             ("jobs.deletes_in_flight_per_worker", self.jobs.deletes_in_flight_per_worker),
             ("jobs.checks_in_flight_per_worker", self.jobs.checks_in_flight_per_worker),
             ("jobs.fsck_requests_per_host", self.jobs.fsck_requests_per_host),
-            ("tracker.listen", self.tracker.listen.len()),
+            ("tracker.listen", self.tracker.listen.len() + self.tracker.tls_listen.len()),
         ];
         for (key, value) in at_least_one {
             if value == 0 {
@@ -402,6 +450,7 @@ impl Settings {
             ("node.connections_max", self.node.connections_max as u64),
             ("node.idle_timeout_ms", self.node.idle_timeout_ms),
             ("node.header_timeout_ms", self.node.header_timeout_ms),
+            ("tls.handshake_timeout_ms", self.tls.handshake_timeout_ms),
         ] {
             if value == 0 {
                 refuse(key, "must be at least 1");
@@ -446,6 +495,7 @@ impl Settings {
             ("security.admin_from", &security.admin_from),
             ("security.console_from", &security.console_from),
             ("node.writes_from", &self.node.writes_from),
+            ("node_client.tls_nodes", &self.node_client.tls_nodes),
         ] {
             if let Err(why) = AddressList::parse(texts) {
                 refuse(key, &why);
@@ -456,6 +506,22 @@ impl Settings {
                 refuse("tracker.admin_listen", &why);
             } else if !address.ends_with(":0") && self.tracker.listen.contains(address) {
                 refuse("tracker.admin_listen", &format!("{address:?} is one of tracker.listen"));
+            }
+        }
+        for address in &self.tracker.tls_listen {
+            let others = self.tracker.listen.iter().chain(&self.tracker.admin_listen);
+            if let Some(why) = wrong_address(address) {
+                refuse("tracker.tls_listen", &why);
+            } else if !address.ends_with(":0") && others.into_iter().any(|other| other == address) {
+                refuse("tracker.tls_listen", &format!("{address:?} is one of tracker.listen or tracker.admin_listen"));
+            }
+        }
+        let tls = &self.tls;
+        if !self.tracker.tls_listen.is_empty() || !self.node.tls_listen.is_empty() {
+            for (key, file) in [("tls.certificate_file", &tls.certificate_file), ("tls.key_file", &tls.key_file)] {
+                if file.as_os_str().is_empty() {
+                    refuse(key, "must name a file, as TLS is listened for");
+                }
             }
         }
         for (at, address) in self.tracker.listen.iter().enumerate() {
@@ -471,6 +537,9 @@ impl Settings {
             if let Some(why) = wrong_address(address) {
                 refuse(key, &why);
             }
+        }
+        if let Some(why) = wrong_address(&self.node.tls_listen).filter(|_| !self.node.tls_listen.is_empty()) {
+            refuse("node.tls_listen", &why);
         }
         if let Some(why) = wrong_address(&self.node.get_listen).filter(|_| !self.node.get_listen.is_empty()) {
             refuse("node.get_listen", &why);

@@ -90,6 +90,7 @@ fn database(load: &DatabaseLoad) -> Vec<(String, u64)> {
         ("db_calls".to_owned(), sum(|asked| asked.calls.get())),
         ("db_connects".to_owned(), load.connects.get()),
         ("db_deadlocks_retried".to_owned(), load.deadlocks_retried.get()),
+        ("db_errors".to_owned(), sum(|asked| asked.errors.get())),
         ("db_prepared".to_owned(), sum(|asked| asked.prepared.get())),
         ("db_reconnects".to_owned(), load.reconnects.get()),
         ("db_statements".to_owned(), sum(|asked| asked.statements.get())),

@@ -2,7 +2,7 @@
 //!
 //! It and all its connections live on one arbiter; what they share needs no lock.
 
-use super::connection::ClientConnection;
+use super::connection::{Before, ClientConnection};
 use super::hand_over::Current;
 use super::permissions::Permissions;
 use super::pool::Roster;
@@ -19,6 +19,7 @@ use crate::protocol::request::Request;
 use crate::service::hand_over::PassedClient;
 use crate::settings::LimitSettings;
 use crate::store::Store;
+use crate::tls::ServerTls;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture};
 use slog::Logger;
 use std::cell::{Cell, RefCell};
@@ -56,8 +57,8 @@ impl Course {
 
 /// What a listener and its connections share.
 pub struct Shared {
-    /// Who may do what.
-    pub permissions: Permissions,
+    /// Who may do what. Can change at any time.
+    pub permissions: RefCell<Rc<Permissions>>,
     /// Can change at any time.
     pub limits: RefCell<Rc<LimitSettings>>,
     pub workers: Roster<QueryWorker>,
@@ -112,9 +113,22 @@ impl Shared {
     }
 }
 
+/// A listen socket, and whether TLS is talked there.
+#[derive(Debug)]
+pub struct ClientSocket {
+    pub socket: std::net::TcpListener,
+    pub tls: Option<ServerTls>,
+}
+
+impl From<std::net::TcpListener> for ClientSocket {
+    fn from(socket: std::net::TcpListener) -> Self {
+        Self { socket, tls: None }
+    }
+}
+
 /// What a listener is made of; crosses into its arbiter.
 pub struct ListenerConfig {
-    pub sockets: Vec<std::net::TcpListener>,
+    pub sockets: Vec<ClientSocket>,
     pub permissions: Permissions,
     pub limits: LimitSettings,
     pub workers: Roster<QueryWorker>,
@@ -131,7 +145,7 @@ pub struct ListenerConfig {
 
 /// The actor.
 pub struct ClientListener {
-    sockets: Vec<std::net::TcpListener>,
+    sockets: Vec<ClientSocket>,
     shared: Rc<Shared>,
     course: watch::Sender<Course>,
     places: Rc<Semaphore>,
@@ -144,7 +158,7 @@ impl ClientListener {
         let (course, receiver) = watch::channel(Course::Serve);
         let places = Rc::new(Semaphore::new(config.limits.connections_max));
         let shared = Shared {
-            permissions: config.permissions,
+            permissions: RefCell::new(Rc::new(config.permissions)),
             limits: RefCell::new(Rc::new(config.limits)),
             workers: config.workers,
             supervisor: config.supervisor,
@@ -208,10 +222,10 @@ impl Handler<BeginAccepting> for ClientListener {
         if self.course.borrow().ends() {
             return;
         }
-        for socket in std::mem::take(&mut self.sockets) {
+        for ClientSocket { socket, tls } in std::mem::take(&mut self.sockets) {
             match TcpListener::from_std(socket) {
                 Ok(socket) => {
-                    let accepting = accept_all(socket, ctx.address(), self.places.clone(), self.shared.clone());
+                    let accepting = accept_all(socket, tls, ctx.address(), self.places.clone(), self.shared.clone());
                     ctx.spawn(accepting.into_actor(self));
                 }
                 Err(error) => slog::crit!(self.shared.log, "cannot listen"; "error" => %error),
@@ -221,7 +235,13 @@ impl Handler<BeginAccepting> for ClientListener {
 }
 
 /// Accepts until the tracker stops. A full house leaves clients in the listen queue.
-async fn accept_all(socket: TcpListener, listener: Addr<ClientListener>, places: Rc<Semaphore>, shared: Rc<Shared>) {
+async fn accept_all(
+    socket: TcpListener,
+    tls: Option<ServerTls>,
+    listener: Addr<ClientListener>,
+    places: Rc<Semaphore>,
+    shared: Rc<Shared>,
+) {
     let mut course = shared.course.clone();
     loop {
         let accepted = tokio::select! {
@@ -231,7 +251,7 @@ async fn accept_all(socket: TcpListener, listener: Addr<ClientListener>, places:
         match accepted {
             Ok((stream, peer)) => {
                 shared.coming.set(shared.coming.get() + 1);
-                listener.do_send(Accepted { stream, peer });
+                listener.do_send(Accepted { stream, peer, tls: tls.clone() });
             }
             Err(error) => {
                 slog::warn!(shared.log, "cannot accept a client"; "error" => %error);
@@ -254,30 +274,52 @@ async fn accept_one(socket: &TcpListener, places: &Semaphore) -> io::Result<(Tcp
 struct Accepted {
     stream: TcpStream,
     peer: SocketAddr,
+    tls: Option<ServerTls>,
 }
 
 impl Handler<Accepted> for ClientListener {
     type Result = ();
 
-    fn handle(&mut self, Accepted { stream, peer }: Accepted, ctx: &mut Self::Context) {
+    fn handle(&mut self, Accepted { stream, peer, tls }: Accepted, ctx: &mut Self::Context) {
         self.shared.coming.set(self.shared.coming.get().saturating_sub(1));
-        self.welcome(stream, peer, Vec::new(), ctx);
+        if self.has_too_many_from(peer) {
+            self.turn_away(peer, "limits.connections_per_address_max");
+            return;
+        }
+        self.welcome(Coming { stream, peer, tls, before: Before::default() }, ctx);
     }
 }
 
+/// A client that has no connection yet.
+struct Coming {
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<ServerTls>,
+    before: Before,
+}
+
 impl ClientListener {
+    /// Clients that a predecessor gives are not counted out: they were let in.
+    fn has_too_many_from(&self, peer: SocketAddr) -> bool {
+        let most = self.shared.limits.borrow().connections_per_address_max;
+        let address = peer.ip().to_canonical();
+        most > 0 && {
+            let connections = self.shared.connections.borrow();
+            connections.values().filter(|current| current.peer.ip().to_canonical() == address).count() >= most
+        }
+    }
+
     /// The stream is closed by whoever drops it; its place is free again.
-    fn turn_away(&mut self, peer: SocketAddr) {
+    fn turn_away(&mut self, peer: SocketAddr, setting: &str) {
         self.shared.metrics.clients_refused.add(1);
-        slog::debug!(self.shared.log, "a client was turned away (setting security.clients_from)"; "peer" => %peer);
+        slog::debug!(self.shared.log, "a client was turned away"; "peer" => %peer, "setting" => setting);
         self.give_place_back();
         self.tell_if_drained();
     }
 
-    /// `unread` is what the client has sent already.
-    fn welcome(&mut self, stream: TcpStream, peer: SocketAddr, unread: Vec<u8>, ctx: &mut Context<Self>) {
-        if !self.shared.permissions.may_connect(peer.ip()) {
-            self.turn_away(peer);
+    fn welcome(&mut self, Coming { stream, peer, tls, before }: Coming, ctx: &mut Context<Self>) {
+        if !self.shared.permissions.borrow().may_connect(peer.ip()) {
+            self.turn_away(peer, "security.clients_from");
             return;
         }
         let id = self.next_id;
@@ -288,7 +330,7 @@ impl ClientListener {
         let current = Rc::new(Current::new(peer));
         self.shared.connections.borrow_mut().insert(id, current.clone());
         self.shared.metrics.connections.add(1);
-        ClientConnection::new(id, stream, unread, current, self.shared.clone(), ctx.address()).start();
+        ClientConnection::new(id, stream, tls, before, current, self.shared.clone(), ctx.address()).start();
     }
 }
 
@@ -300,7 +342,7 @@ pub struct Adopt(pub PassedClient);
 impl Handler<Adopt> for ClientListener {
     type Result = ();
 
-    fn handle(&mut self, Adopt(PassedClient { stream, unread }): Adopt, ctx: &mut Self::Context) {
+    fn handle(&mut self, Adopt(PassedClient { stream, unread, token }): Adopt, ctx: &mut Self::Context) {
         let peer = stream.peer_addr();
         let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
         match (stream, peer) {
@@ -309,7 +351,7 @@ impl Handler<Adopt> for ClientListener {
                 if self.places.forget_permits(1) == 0 {
                     self.shared.standing.set(self.shared.standing.get() + 1);
                 }
-                self.welcome(stream, peer, unread, ctx);
+                self.welcome(Coming { stream, peer, tls: None, before: Before { unread, token } }, ctx);
             }
             // It has gone meanwhile.
             (Err(error), _) | (_, Err(error)) => {
@@ -367,5 +409,18 @@ impl Handler<SetLimits> for ClientListener {
 
     fn handle(&mut self, SetLimits(limits): SetLimits, _ctx: &mut Self::Context) {
         *self.shared.limits.borrow_mut() = Rc::new(limits);
+    }
+}
+
+/// From now on these rules, also for the next request of clients that there are.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "()")]
+pub struct SetPermissions(pub Permissions);
+
+impl Handler<SetPermissions> for ClientListener {
+    type Result = ();
+
+    fn handle(&mut self, SetPermissions(permissions): SetPermissions, _ctx: &mut Self::Context) {
+        *self.shared.permissions.borrow_mut() = Rc::new(permissions);
     }
 }

@@ -13,6 +13,7 @@
 pub mod admin;
 pub mod ask;
 pub mod batch;
+mod client_stream;
 pub mod connection;
 pub mod desk;
 pub mod hand_over;

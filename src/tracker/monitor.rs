@@ -24,6 +24,7 @@ use crate::node_client::NodeClient;
 use crate::notices::{AwaitMonitorRound, RefreshCluster};
 use crate::settings::Settings;
 use crate::store::{Session, Store, StoreResult, deleted_files, queues};
+use crate::tls::NodeAccess;
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, ResponseFuture,
     SpawnHandle, WrapFuture,
@@ -74,6 +75,7 @@ pub struct Monitor {
     supervisor: Recipient<MonitorJustRan>,
     /// `None` while a round runs.
     rounds: Option<Rounds>,
+    node_access: NodeAccess,
     utilization: UtilizationWatch,
     /// As last read.
     guards: Arc<Guards>,
@@ -109,6 +111,11 @@ struct Reading {
 }
 
 impl Monitor {
+    /// Nodes are reached by TLS, some or all.
+    pub fn with_node_access(self, node_access: NodeAccess) -> Self {
+        Self { node_access, ..self }
+    }
+
     pub fn new(
         seat: Seat,
         store: Store,
@@ -126,6 +133,7 @@ impl Monitor {
             settings,
             view,
             metrics,
+            node_access: NodeAccess::default(),
             pace: Pace::default(),
             born: Instant::now(),
             files_at_risk: false,
@@ -432,7 +440,7 @@ impl Actor for Monitor {
                 return;
             }
         }
-        let nodes = NodeClient::new(&self.settings.storage, self.log.clone());
+        let nodes = NodeClient::with_access(&self.settings.storage, self.node_access.clone(), self.log.clone());
         self.rounds = Some(Rounds::new(nodes, &self.settings, new_chance()));
         // The first round begins as soon as the first reading has ended.
         let (first, _) = oneshot::channel();

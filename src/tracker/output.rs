@@ -3,13 +3,13 @@
 //! Bytes leave in the order in which they were given; a watch line is never cut in two by a reply. Nothing is hoarded:
 //! a client that takes nothing for the whole write timeout is cut off (protocol.md 5).
 
+use super::client_stream::Writer;
 use crate::logging::watch::{WatchLine, lost_line};
 use slog::Logger;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::tcp::WriteHalf;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::Instant;
@@ -19,7 +19,7 @@ const WATCH_BYTES_MAX: usize = 16 * 1024;
 
 /// The way to one client.
 pub struct Output<'a> {
-    writer: WriteHalf<'a>,
+    writer: Writer<'a>,
     /// Watch lines that are on their way.
     watched: RefCell<Watched>,
     /// Since when the client takes nothing; `None` after every progress.
@@ -36,7 +36,7 @@ struct Watched {
 }
 
 impl<'a> Output<'a> {
-    pub fn new(writer: WriteHalf<'a>, write_timeout: Duration, peer: SocketAddr, log: Logger) -> Self {
+    pub fn new(writer: Writer<'a>, write_timeout: Duration, peer: SocketAddr, log: Logger) -> Self {
         let (watched, stalled_since) = (RefCell::default(), Cell::new(None));
         Self { writer, watched, stalled_since, write_timeout, peer, log }
     }
@@ -44,7 +44,7 @@ impl<'a> Output<'a> {
     /// Hands all bytes to the kernel, after the watch lines that are on their way.
     pub async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
         self.finish_watch_lines().await?;
-        while !bytes.is_empty() {
+        while !bytes.is_empty() || self.writer.holds_bytes() {
             match self.writer.try_write(bytes) {
                 Ok(count) => {
                     self.stalled_since.set(None);
@@ -94,7 +94,7 @@ impl<'a> Output<'a> {
         loop {
             let written = {
                 let mut watched = self.watched.borrow_mut();
-                if watched.sent == watched.bytes.len() {
+                if watched.sent == watched.bytes.len() && !self.writer.holds_bytes() {
                     if watched.sent > 0 {
                         *watched = Watched::default();
                     }
@@ -147,7 +147,7 @@ mod tests {
 
     fn output(stream: &mut TcpStream) -> Output<'_> {
         let peer = stream.peer_addr().expect("connected");
-        Output::new(stream.split().1, WRITE_TIMEOUT, peer, logging::discard())
+        Output::new(Writer::Plain(stream.split().1), WRITE_TIMEOUT, peer, logging::discard())
     }
 
     /// A bus, and a logger that shows everything on it.

@@ -1,5 +1,6 @@
 //! From settings to a running tracker.
 
+use super::listener::ClientSocket;
 use super::permissions::Permissions;
 use super::supervisor::{StopTracker, Supervisor, SupervisorConfig};
 use crate::cluster::ClusterView;
@@ -9,8 +10,10 @@ use crate::logging::watch::WatchBus;
 use crate::metrics::Metrics;
 use crate::service::access::is_loopback;
 use crate::service::listen::ListenSockets;
-use crate::settings::{SecuritySettings, Settings};
+use crate::service::tokens::TokenList;
+use crate::settings::Settings;
 use crate::store::{Store, StoreError};
+use crate::tls::{NodeAccess, ServerTls, TlsError};
 use actix::{Actor, Addr};
 use slog::Logger;
 use std::net::SocketAddr;
@@ -26,20 +29,26 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error("setting {0}")]
     Settings(String),
+    #[error("{0}")]
+    Tls(#[from] TlsError),
 }
 
 /// A tracker whose database is open.
 pub struct OpenTracker {
     settings: Settings,
     store: Store,
+    tokens: TokenList,
     log: Logger,
     watch_bus: WatchBus,
+    tls: Option<ServerTls>,
+    node_access: NodeAccess,
 }
 
 /// A tracker that could begin: its sockets are there, too.
 pub struct PreparedTracker {
     open: OpenTracker,
     sockets: Vec<std::net::TcpListener>,
+    tls_sockets: Vec<std::net::TcpListener>,
     administrative_addresses: Vec<SocketAddr>,
     kept_sockets: ListenSockets,
 }
@@ -53,6 +62,12 @@ pub struct RunningTracker {
     pub view: ClusterView,
     pub store: Store,
     pub sockets: ListenSockets,
+    /// Where TLS is talked, in the order of the settings.
+    pub tls_addresses: Vec<SocketAddr>,
+    /// What is shown there; none without such addresses.
+    pub tls: Option<ServerTls>,
+    /// For storage nodes that are reached by TLS.
+    pub node_access: NodeAccess,
     serving: watch::Receiver<bool>,
     stopped: watch::Receiver<bool>,
 }
@@ -74,11 +89,18 @@ pub fn open(settings: Settings, log: Logger) -> Result<OpenTracker, StartError> 
     let watch_bus = WatchBus::new();
     let log = watch_bus.attach(log);
     let extensions = Extensions::enable(&settings.extensions).map_err(StartError::Settings)?;
+    let tokens = TokenList::read(&settings.security.tokens_file)
+        .map_err(|why| StartError::Settings(format!("security.tokens_file: {why}")))?;
+    let tls = match settings.tracker.tls_listen.as_slice() {
+        [] => None,
+        _ => Some(ServerTls::load(&settings.tls)?),
+    };
+    let node_access = NodeAccess::of(&settings.node_client)?;
     let store = Store::open(&settings.database, log.clone())?;
     store.require_extensions(&extensions.tables())?;
     slog::info!(log, "database is open"; "database" => store.backend().name(),
         "schema_checked" => !settings.database.skip_schema_check, "min_fid" => %store.highest_fid());
-    Ok(OpenTracker { settings, store, log, watch_bus })
+    Ok(OpenTracker { settings, store, tokens, log, watch_bus, tls, node_access })
 }
 
 impl OpenTracker {
@@ -95,6 +117,11 @@ impl OpenTracker {
                 sockets.push(opened.map_err(|cause| failed(address, cause))?);
             }
         }
+        let mut tls_sockets = Vec::new();
+        for address in &self.settings.tracker.tls_listen {
+            let opened = given.open("tls", address, &self.log).await;
+            tls_sockets.push(opened.map_err(|cause| failed(address, cause))?);
+        }
         let mut administrative_addresses = Vec::new();
         for address in &self.settings.tracker.admin_listen {
             let opened = given.open("admin", address, &self.log).await.map_err(|cause| failed(address, cause))?;
@@ -102,7 +129,7 @@ impl OpenTracker {
             sockets.push(opened);
         }
         given.close_unused(&self.log);
-        Ok(PreparedTracker { open: self, sockets, administrative_addresses, kept_sockets: given })
+        Ok(PreparedTracker { open: self, sockets, tls_sockets, administrative_addresses, kept_sockets: given })
     }
 }
 
@@ -110,28 +137,44 @@ impl PreparedTracker {
     /// Starts the actors in the current system. With a predecessor, clients are accepted once the pools are started.
     pub fn begin(self, has_predecessor: bool) -> RunningTracker {
         let Self {
-            open: OpenTracker { settings, store, log, watch_bus },
+            open: OpenTracker { settings, store, tokens, log, watch_bus, tls, node_access },
             sockets,
+            tls_sockets,
             administrative_addresses,
             kept_sockets,
         } = self;
-        let addresses: Vec<SocketAddr> = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+        let (addresses, tls_addresses) = (local_addresses(&sockets), local_addresses(&tls_sockets));
         let (stopped, stopped_receiver) = watch::channel(false);
         let (serving, serving_receiver) = watch::channel(false);
         let (metrics, view) = (Metrics::default(), ClusterView::default());
         metrics.requests.know(all_commands().map(|command| command.name));
-        warn_if_open(&settings.security, &addresses, &administrative_addresses, &log);
+        let permissions = Permissions::of(&settings.security, administrative_addresses.clone(), tokens);
+        // Whoever needs a certificate to come in is not everybody.
+        let is_tls_open = tls.as_ref().is_some_and(|tls| !tls.asks_for_certificates());
+        let open_tls_addresses = tls_addresses.iter().filter(|_address| is_tls_open);
+        let open_addresses: Vec<SocketAddr> = addresses.iter().chain(open_tls_addresses).copied().collect();
+        warn_if_open(&permissions, &open_addresses, &log);
         for address in &administrative_addresses {
             slog::info!(log, "listening for administration"; "address" => %address);
         }
         for address in addresses.iter().filter(|address| !administrative_addresses.contains(address)) {
             slog::info!(log, "listening"; "address" => %address, "database" => store.backend().name());
         }
+        for address in &tls_addresses {
+            slog::info!(log, "listening with TLS"; "address" => %address,
+                "client_certificates" => tls.as_ref().is_some_and(ServerTls::asks_for_certificates));
+        }
+        if let Some(tls) = &tls {
+            tls.tell_validity(&log);
+            metrics.tls_certificate_ends.set(tls.ends_at_unix_secs().unwrap_or_default());
+        }
+        let with_tls = tls_sockets.into_iter().map(|socket| ClientSocket { socket, tls: tls.clone() });
+        let sockets = sockets.into_iter().map(ClientSocket::from).chain(with_tls).collect();
         let supervisor = Supervisor::new(SupervisorConfig {
             settings: Arc::new(settings),
             store: store.clone(),
             sockets,
-            administrative_addresses,
+            permissions,
             view: view.clone(),
             metrics: metrics.clone(),
             log,
@@ -139,6 +182,7 @@ impl PreparedTracker {
             serving,
             stopped,
             kept_sockets: kept_sockets.clone(),
+            node_access: node_access.clone(),
             has_predecessor,
         })
         .start();
@@ -149,21 +193,27 @@ impl PreparedTracker {
             view,
             store,
             sockets: kept_sockets,
+            tls_addresses,
+            tls,
+            node_access,
             serving: serving_receiver,
             stopped: stopped_receiver,
         }
     }
 }
 
+fn local_addresses(sockets: &[std::net::TcpListener]) -> Vec<SocketAddr> {
+    sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+}
+
 /// Nobody should learn from an accident that anybody could delete a domain.
-fn warn_if_open(security: &SecuritySettings, addresses: &[SocketAddr], administrative: &[SocketAddr], log: &Logger) {
-    let rules = Permissions::of(security, administrative.to_vec());
+fn warn_if_open(permissions: &Permissions, addresses: &[SocketAddr], log: &Logger) {
     let is_open = |address: &&SocketAddr| !is_loopback(**address);
-    if !rules.limit_administration()
+    if !permissions.limit_administration()
         && let Some(address) = addresses.iter().find(is_open)
     {
-        slog::warn!(log, "whoever reaches this tracker may administer it: set security.clients_from, security.admin_from or \
-            tracker.admin_listen (docs/SECURITY.md)"; "address" => %address);
+        slog::warn!(log, "whoever reaches this tracker may administer it: set security.clients_from, security.admin_from, \
+            security.anonymous_role or tracker.admin_listen (docs/SECURITY.md)"; "address" => %address);
     }
 }
 

@@ -5,7 +5,10 @@
 
 use super::job_master::JobMaster;
 use super::job_worker::{DeleteWork, FsckWork, JobWorker, ReplicateWork};
-use super::listener::{Adopt, BeginAccepting, ClientListener, Course, ListenerConfig, SetLimits, StopListening};
+use super::listener::{
+    Adopt, BeginAccepting, ClientListener, ClientSocket, Course, ListenerConfig, SetLimits, SetPermissions,
+    StopListening,
+};
 use super::monitor::{Monitor, MonitorJustRan};
 use super::permissions::Permissions;
 use super::pool::{Drain, GetReport, PoolConfig, PoolReport, Roster, SetDesired, WORKERS_MAX, WorkerPool};
@@ -22,8 +25,10 @@ use crate::metrics::Metrics;
 use crate::notices::{AwaitMonitorRound, RefreshCluster, WakeJobs};
 use crate::service::hand_over::PassedClient;
 use crate::service::listen::ListenSockets;
-use crate::settings::Settings;
+use crate::service::tokens::TokenList;
+use crate::settings::{SecuritySettings, Settings};
 use crate::store::{Backend, Store};
+use crate::tls::NodeAccess;
 use actix::dev::ToEnvelope;
 use actix::{
     Actor, Addr, Arbiter, AsyncContext, Context, Handler, MailboxError, Message, MessageResult, Recipient,
@@ -32,7 +37,6 @@ use actix::{
 use futures::future::BoxFuture;
 use slog::{Logger, o};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -44,9 +48,9 @@ const QUERY_WORKERS_ON_SERVER: usize = 20;
 pub struct SupervisorConfig {
     pub settings: Arc<Settings>,
     pub store: Store,
-    pub sockets: Vec<std::net::TcpListener>,
+    pub sockets: Vec<ClientSocket>,
     /// Of the sockets, those for administration.
-    pub administrative_addresses: Vec<SocketAddr>,
+    pub permissions: Permissions,
     pub view: ClusterView,
     pub metrics: Metrics,
     pub log: Logger,
@@ -58,6 +62,8 @@ pub struct SupervisorConfig {
     pub stopped: watch::Sender<bool>,
     /// Copies of the sockets, which go when the tracker stops.
     pub kept_sockets: ListenSockets,
+    /// For storage nodes that are reached by TLS.
+    pub node_access: NodeAccess,
     /// Another process accepts clients until the pools are started.
     pub has_predecessor: bool,
 }
@@ -182,11 +188,12 @@ impl Supervisor {
         let just_ran: Recipient<MonitorJustRan> = ctx.address().recipient();
         let monitor = {
             let (store, settings, view, log) = (store.clone(), settings.clone(), view.clone(), log.clone());
-            let metrics = metrics.clone();
+            let (metrics, node_access) = (metrics.clone(), self.config.node_access.clone());
             move |seat: Seat| {
                 let (store, settings, view, metrics) = (store.clone(), settings.clone(), view.clone(), metrics.clone());
                 let log = seat.logger(&log);
-                Monitor::new(seat, store, settings, view, metrics, just_ran.clone(), log)
+                let monitor = Monitor::new(seat, store, settings, view, metrics, just_ran.clone(), log);
+                monitor.with_node_access(node_access.clone())
             }
         };
         self.monitor = Some(self.start_pool(JobKind::Monitor, monitor));
@@ -230,13 +237,16 @@ impl Supervisor {
 
     /// What the workers share.
     fn shared_context(&self, ctx: &mut Context<Self>) -> SharedContext {
-        let SupervisorConfig { store, settings, view, metrics, log, .. } = &self.config;
+        let SupervisorConfig { store, settings, view, metrics, log, node_access, .. } = &self.config;
         let upward = Upward {
             wake_jobs: ctx.address().recipient(),
             refresh_cluster: ctx.address().recipient(),
             await_monitor_round: ctx.address().recipient(),
         };
-        SharedContext::new(store.clone(), settings.clone(), view.clone(), metrics.clone(), upward, log.clone())
+        let (store, settings, view, metrics) = (store.clone(), settings.clone(), view.clone(), metrics.clone());
+        let mut shared = SharedContext::new(store, settings, view, metrics, upward, log.clone());
+        shared.node_access = node_access.clone();
+        shared
     }
 
     fn start_listener(
@@ -249,7 +259,7 @@ impl Supervisor {
         let is_on_server = self.config.store.backend() != Backend::Sqlite;
         let config = ListenerConfig {
             sockets: std::mem::take(&mut self.config.sockets),
-            permissions: Permissions::of(&self.config.settings.security, self.config.administrative_addresses.clone()),
+            permissions: self.config.permissions.clone(),
             limits: self.config.settings.limits.clone(),
             workers,
             supervisor: ctx.address(),
@@ -406,9 +416,11 @@ impl Handler<Reload> for Supervisor {
     fn handle(&mut self, Reload(settings): Reload, _ctx: &mut Self::Context) {
         let before = JobKind::ALL.map(|kind| self.minimum_workers(kind));
         let limits = settings.limits.clone();
+        self.config.permissions = self.permissions_of(&settings.security);
         self.config.settings = settings;
         if let Some(listener) = &self.listener {
             listener.do_send(SetLimits(limits));
+            listener.do_send(SetPermissions(self.config.permissions.clone()));
         }
         if self.monitor_has_run && !self.stopping {
             // Numbers that an operator has changed by `!want` stay unless the settings have changed them too.
@@ -419,6 +431,18 @@ impl Handler<Reload> for Supervisor {
                 }
             }
         }
+    }
+}
+
+impl Supervisor {
+    /// The rules of these settings; tokens that cannot be read stay as they are.
+    fn permissions_of(&self, security: &SecuritySettings) -> Permissions {
+        let before = &self.config.permissions;
+        let tokens = TokenList::read(&security.tokens_file).unwrap_or_else(|why| {
+            slog::error!(self.config.log, "tokens cannot be read; they stay as they were"; "error" => why);
+            before.tokens.clone()
+        });
+        before.with(security, tokens)
     }
 }
 

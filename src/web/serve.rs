@@ -81,6 +81,11 @@ fn token(settings: &WebSettings) -> Result<Secret, PageError> {
 }
 
 impl OpenPage {
+    /// Where it will be.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.sockets.iter().filter_map(|socket| socket.local_addr().ok())
+    }
+
     /// Serves the page of this tracker, on a thread of its own, until the process ends.
     pub fn begin(self, tracker: &RunningTracker, settings: &Settings, log: &Logger) {
         if self.sockets.is_empty() {

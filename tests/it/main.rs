@@ -19,6 +19,7 @@ mod extensions;
 mod fsck;
 #[cfg(feature = "mysql")]
 mod galera;
+mod handbook;
 mod island;
 mod joint_look_ups;
 mod maintenance;
@@ -39,6 +40,8 @@ mod replication;
 mod security;
 mod service;
 mod statements;
+mod tls;
+mod tokens;
 mod tools;
 mod traffic;
 mod undelete;

@@ -6,6 +6,7 @@ use crate::support::database::{Database, Kind};
 use crate::support::eventually;
 use crate::support::process::Process;
 use crate::support::session::Session;
+use mogilefs::service::tokens::{Role, Token};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -291,6 +292,104 @@ fn ten_upgrades_under_load_fail_no_request() {
     let (fid, devid, url) = (&open["fid"], &open["devid"], &open["path"]);
     cluster.session().ok(&format!("create_close domain=d&key=slow&fid={fid}&devid={devid}&path={url}&size=12"));
     cluster.wait_for_copies("slow", 2);
+}
+
+/// Rules of who may do what change without a restart, and for those who are connected, too.
+#[test]
+fn access_follows_the_settings_at_hangup() {
+    let database = sqlite();
+    let directory = tempfile::tempdir().expect("a directory");
+    let (file, tokens) = (directory.path().join("m.toml"), directory.path().join("tokens"));
+    let write = |role: &str, admin_from: &str, url: &str| {
+        let (tokens, web) = (tokens.display(), "[web]\nlisten = []");
+        let text = format!(
+            "{web}\n[database]\nurl = \"{url}\"\n[tracker]\nlisten = [\"127.0.0.1:0\"]\n[security]\n\
+             anonymous_role = \"{role}\"\nadmin_from = [{admin_from}]\ntokens_file = \"{tokens}\"\n"
+        );
+        std::fs::write(&file, text).expect("written");
+    };
+    std::fs::write(&tokens, Token::new("ops", Role::Admin, "one").expect("a token").line()).expect("written");
+    write("read", "", &database.url);
+    let process = Process::start(&["tracker", "-c", file.to_str().expect("UTF-8")]);
+    let address = process.logged_address("listening", "address");
+    let (mut anonymous, mut ops) = (Session::connect(address), Session::connect(address));
+    ops.ok("authenticate token=one");
+    ops.ok("create_domain domain=a");
+    assert_eq!(anonymous.refused("create_domain domain=b"), "access_denied");
+    process.logged("serving: the pools are started", "level");
+
+    let hang_up = |count: usize| {
+        process.signal(Signal::HUP);
+        eventually("read again", || (process.count_logged("settings are read again") == count).then_some(()));
+    };
+    // The token is withdrawn, and whoever comes from here may administer without one.
+    std::fs::write(&tokens, "").expect("written");
+    write("admin", "", &database.url);
+    hang_up(1);
+    eventually("the new rules", || anonymous.ask("create_domain domain=b").starts_with("OK").then_some(()));
+    assert_eq!(ops.refused("authenticate token=one"), "access_denied");
+    // Now from elsewhere only. The tokens are damaged; the database would be another one.
+    std::fs::write(&tokens, "nonsense").expect("written");
+    write("admin", "\"10.9.9.9\"", "mysql://mog:sesame@other/mogilefs");
+    hang_up(2);
+    eventually("the new rules", || {
+        (anonymous.ask("create_domain domain=c") == "ERR access_denied Not+allowed+from+this+address").then_some(())
+    });
+    process.logged("tokens cannot be read; they stay as they were", "error");
+    assert_eq!(process.logged("setting needs a restart", "key"), "database.url");
+    assert!(process.has_said("mysql://(hidden)@other/mogilefs") && !process.has_said("sesame"));
+}
+
+#[test]
+fn who_may_store_at_a_node_follows_the_settings_at_hangup() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(directory.path().join("dev1")).expect("a device");
+    let file = directory.path().join("m.toml");
+    let write = |list: &str| {
+        let docroot = directory.path().display();
+        let text = format!(
+            "[node]\nhttp_listen = \"127.0.0.1:0\"\nside_channel_listen = \"127.0.0.1:0\"\ndocroot = \"{docroot}\"\n\
+             writes_from = [{list}]\n"
+        );
+        std::fs::write(&file, text).expect("written");
+    };
+    write("\"10.9.9.9\"");
+    let process = Process::start(&["node", "-c", file.to_str().expect("UTF-8")]);
+    let address = process.logged_address("storage node is ready", "http");
+    let put = || http("PUT", &format!("http://{address}/dev1/a"), b"content").0;
+    assert_eq!(put(), 405);
+    write("\"127.0.0.1\"");
+    process.signal(Signal::HUP);
+    eventually("it may", || (put() == 201).then_some(()));
+}
+
+/// Who has shown a token need not show it again, unless it was withdrawn.
+#[test]
+fn roles_outlive_an_upgrade() {
+    let database = sqlite();
+    let directory = tempfile::tempdir().expect("a directory");
+    let (pidfile, tokens) = (directory.path().join("pid"), directory.path().join("tokens"));
+    let _ended = EndedWithTest(&pidfile);
+    let token = |name: &str| Token::new(name, Role::Admin, name).expect("a token").line();
+    std::fs::write(&tokens, format!("{}\n{}\n", token("stays"), token("goes"))).expect("written");
+    let settings = [
+        format!("service.pidfile={}", pidfile.display()),
+        format!("security.tokens_file={}", tokens.display()),
+        "security.anonymous_role=read".to_owned(),
+        "log.level=info".to_owned(),
+    ];
+    let tracker = Tracker::start_with(&database, &settings.iter().map(String::as_str).collect::<Vec<_>>());
+    let [mut stays, mut goes] = ["stays", "goes"].map(|name| {
+        let mut session = tracker.session();
+        session.ok(&format!("authenticate token={name}"));
+        session
+    });
+    std::fs::write(&tokens, token("stays")).expect("written");
+    tracker.process.logged("serving: the pools are started", "level");
+    upgrade(&pidfile);
+    stays.ok("create_domain domain=d");
+    assert_eq!(goes.refused("create_domain domain=e"), "access_denied");
+    goes.ok("get_domains");
 }
 
 /// Whoever asks too early is not forgotten: it does not serve yet when its pidfile is there.

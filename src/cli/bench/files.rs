@@ -61,7 +61,7 @@ pub(super) async fn prepare(plan: &Plan, made: &mut Made) -> Result<(), Failure>
     // Whatever happens: deleting what is not there does no harm.
     made.files = plan.files;
     let next = Cell::new(0);
-    let storage = StorageClient::new(plan.timeouts);
+    let storage = StorageClient::with_access(plan.timeouts, plan.node_access.clone());
     let stats = Rc::new(RefCell::new(Stats::new()));
     let store_some = |helper: u32| {
         let (next, stats) = (&next, stats.clone());
@@ -91,7 +91,7 @@ pub(super) async fn clean_up(plan: &Plan, made: &Made) -> Result<(), Failure> {
                 let Some(key) = keys.borrow_mut().next() else { return Ok::<(), io::Error>(()) };
                 let wire = match &mut wire {
                     Some(wire) => wire,
-                    None => wire.insert(Wire::connect(plan.tracker(helper), &plan.timeouts).await?),
+                    None => wire.insert(Wire::connect(plan, helper).await?),
                 };
                 line.clear();
                 encode_request("delete", &[("domain", plan.domain.as_bytes()), ("key", key.as_bytes())], &mut line);
@@ -154,7 +154,7 @@ impl<'a> Uploader<'a> {
         storage: StorageClient,
         stats: Rc<RefCell<Stats>>,
     ) -> Result<Self, UploadError> {
-        let wire = Wire::connect(plan.tracker(connection), &plan.timeouts).await?;
+        let wire = Wire::connect(plan, connection).await?;
         let content = Bytes::from(vec![b'x'; plan.size_bytes as usize]);
         Ok(Self { plan, wire, storage, stats, content, line: Vec::new() })
     }

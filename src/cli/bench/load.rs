@@ -27,7 +27,7 @@ pub(super) fn run_thread(plan: &Plan, thread: u32, barrier: &Barrier) -> Result<
         barrier.wait();
         let deadline = Instant::now() + plan.measured;
         let stats = Rc::new(RefCell::new(Stats::new()));
-        let storage = StorageClient::new(plan.timeouts);
+        let storage = StorageClient::with_access(plan.timeouts, plan.node_access.clone());
         let tasks = connected?.into_iter().map(|(connection, wire)| {
             let worker = Worker { plan, connection, deadline, stats: stats.clone() };
             let storage = storage.clone();
@@ -47,7 +47,7 @@ async fn connect_all(plan: &Plan, thread: u32) -> Result<Vec<(u32, Wire)>, Failu
     let mut connected = Vec::new();
     for connection in (thread..plan.connections).step_by(plan.threads as usize) {
         let tracker = plan.tracker(connection);
-        let wire = Wire::connect(tracker, &plan.timeouts).await;
+        let wire = Wire::connect(plan, connection).await;
         let wire = wire.map_err(|error| Failure::Client(ClientError::Connect(format!("{tracker}: {error}"))))?;
         connected.push((connection, wire));
     }
@@ -74,9 +74,7 @@ impl Worker<'_> {
         while self.time_is_left() {
             let outcome = match wire.take() {
                 Some(wire) => self.ask(wire, &mut requests).await,
-                None => Wire::connect(self.plan.tracker(self.connection), &self.plan.timeouts)
-                    .await
-                    .map(|connected| wire = Some(connected)),
+                None => Wire::connect(self.plan, self.connection).await.map(|connected| wire = Some(connected)),
             };
             if let Err(error) = outcome {
                 self.stats.borrow_mut().failed(io_code(&error), 1);

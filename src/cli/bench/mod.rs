@@ -13,7 +13,9 @@ mod wire;
 
 use super::GlobalArgs;
 use super::output::{Failure, Output};
+use crate::client::Identity;
 use crate::client::Timeouts;
+use crate::tls::NodeAccess;
 use clap::{Args, ValueEnum};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
@@ -90,6 +92,8 @@ pub(super) struct Plan {
     size_bytes: u32,
     seed: u64,
     timeouts: Timeouts,
+    identity: Identity,
+    node_access: NodeAccess,
 }
 
 /// Prepares, measures, cleans up, prints.
@@ -146,6 +150,8 @@ impl Plan {
             size_bytes: args.size,
             seed: args.seed,
             timeouts: global.timeouts(),
+            identity: global.identity(&global.trackers)?,
+            node_access: global.node_access()?,
         })
     }
 

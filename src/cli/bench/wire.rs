@@ -1,17 +1,20 @@
 //! A bare connection to a tracker: bytes out, lines in, nothing decoded that need not be.
 
+use super::Plan;
+use crate::client::{encode_request, open_transport, with_port};
+use crate::settings::Secret;
+use crate::tls::Transport;
 use bstr::ByteSlice as _;
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// What is read at a time.
 const READ_BYTES: usize = 64 << 10;
 
 pub(super) struct Wire {
-    stream: TcpStream,
+    stream: Transport,
     inbox: Vec<u8>,
     /// Bytes before this were looked at.
     start: usize,
@@ -19,15 +22,29 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) async fn connect(tracker: &str, limits: &crate::client::Timeouts) -> io::Result<Self> {
-        let address = crate::client::with_port(tracker);
-        let stream = timeout(limits.connect, TcpStream::connect(address)).await??;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, inbox: Vec::with_capacity(READ_BYTES), start: 0, reply_timeout: limits.reply })
+    /// The connection of this number.
+    pub(super) async fn connect(plan: &Plan, connection: u32) -> io::Result<Self> {
+        let limits = &plan.timeouts;
+        let address = with_port(plan.tracker(connection));
+        let stream = open_transport(&address, limits, plan.identity.tls.as_ref()).await?;
+        let mut wire = Self { stream, inbox: Vec::with_capacity(READ_BYTES), start: 0, reply_timeout: limits.reply };
+        if let Some(token) = &plan.identity.token {
+            wire.introduce(token).await?;
+        }
+        Ok(wire)
+    }
+
+    async fn introduce(&mut self, token: &Secret) -> io::Result<()> {
+        let mut line = Vec::new();
+        encode_request("authenticate", &[("token", token.reveal().as_bytes())], &mut line);
+        let reply = self.call(&line).await?;
+        let is_refused = reply.starts_with(b"ERR ") && !reply.starts_with(b"ERR unknown_command");
+        if is_refused { Err(io::Error::other("the tracker does not know the token")) } else { Ok(()) }
     }
 
     pub(super) async fn send(&mut self, lines: &[u8]) -> io::Result<()> {
-        self.stream.write_all(lines).await
+        self.stream.write_all(lines).await?;
+        self.stream.flush().await
     }
 
     /// Waits for more bytes.

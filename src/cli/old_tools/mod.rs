@@ -14,6 +14,8 @@ use super::GlobalArgs;
 use super::block_on;
 use super::output::{Failure, Output};
 use super::session::Session;
+use super::tls_args::TlsArgs;
+use crate::client::talks_tls;
 use options::OldOptions;
 use std::process::ExitCode;
 
@@ -113,13 +115,18 @@ fn global(options: &OldOptions, timeout_seconds: u64) -> GlobalArgs {
     let trackers = trackers.split(',').map(|tracker| {
         // mogtool: an address to prefer stands before the one that is known.
         let tracker = tracker.trim();
-        tracker.split_once('/').map_or(tracker, |(preferred, _)| preferred).to_owned()
+        let (scheme, address) = tracker.split_at(if talks_tls(tracker) { "tls://".len() } else { 0 });
+        let address = address.split_once('/').map_or(address, |(preferred, _)| preferred);
+        format!("{scheme}{address}")
     });
     GlobalArgs {
         trackers: trackers.filter(|tracker| !tracker.is_empty()).collect(),
         domain: options.get("domain").map(str::to_owned).or_else(|| std::env::var("MOGILEFS_DOMAIN").ok()),
         json: false,
         timeout_seconds,
+        token_file: std::env::var_os("MOGILEFS_TOKEN_FILE").map(std::path::PathBuf::from),
+        node_key_file: std::env::var_os("MOGILEFS_NODE_KEY_FILE").map(std::path::PathBuf::from),
+        tls: TlsArgs::of_environment(),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! `docs/PROTOCOL.md` is what [`whole`] gives, and a test holds them together.
 
+use super::authenticate;
 use super::dispatch::COMMANDS;
 use super::spec::{Argument, CommandSpec, Group, Origin};
 use crate::jobs::extensions;
@@ -32,9 +33,9 @@ pub fn section(name: &str) -> Option<String> {
     all_commands().find(|spec| spec.name == name).map(command)
 }
 
-/// Those of the tracker, then those of all extensions, switched on or not.
+/// Those of the tracker, that of connections, then those of all extensions, switched on or not.
 pub fn all_commands() -> impl Iterator<Item = &'static CommandSpec> {
-    COMMANDS.iter().copied().chain(extensions::all_commands())
+    COMMANDS.iter().copied().chain([&authenticate::SPEC]).chain(extensions::all_commands())
 }
 
 fn command(spec: &CommandSpec) -> String {

@@ -5,6 +5,7 @@
 //! knows no actor and no socket of a client.
 
 pub mod arguments;
+pub mod authenticate;
 pub mod dispatch;
 pub mod error;
 mod files;

@@ -5,6 +5,7 @@
 //! error that it returns without having declared it is a panic. So the manual cannot drift from the code.
 
 use crate::protocol::error_code::ErrorCode;
+use crate::service::tokens::Role;
 
 /// A command of the protocol, described for its users.
 #[derive(Debug)]
@@ -173,15 +174,41 @@ const TELLING: &[&str] = &[
     "test",
 ];
 
+/// Commands about files that change none. Who reads may also say that a copy cannot be read.
+const READING: &[&str] = &[
+    "bad_path",
+    "explain",
+    "file_debug",
+    "file_info",
+    "get_paths",
+    "list_deleted",
+    "list_fids",
+    "list_keys",
+    "plugin_filepaths_list_directory",
+    "plugin_list_available_devices",
+];
+
 impl CommandSpec {
     /// Does it change the cluster, its settings or the course of its jobs? What a new command does is decided by its
     /// chapter, unless [`TELLING`] says otherwise: who forgets it has refused too much rather than too little.
     pub fn is_administrative(&self) -> bool {
-        match self.group {
+        self.role() == Role::Admin
+    }
+
+    /// What its users must be allowed.
+    pub fn role(&self) -> Role {
+        let may_change_cluster = match self.group {
             Group::Files => false,
             // These change what a domain is.
             Group::Extensions => self.name.ends_with("_enable") || self.name.ends_with("_disable"),
-            _ => !TELLING.contains(&self.name),
+            _ => true,
+        };
+        match self.name {
+            // Says who somebody is.
+            "authenticate" => Role::None,
+            name if TELLING.contains(&name) || READING.contains(&name) => Role::Read,
+            _ if may_change_cluster => Role::Admin,
+            _ => Role::Write,
         }
     }
 

@@ -144,13 +144,7 @@ pub(super) const MOGSTORED: &[OldKey] = &[
     key("httplisten", "httplisten", None, Takes::Text, Text("node.http_listen")),
     key("mgmtlisten", "mgmtlisten", None, Takes::Text, Text("node.side_channel_listen")),
     key("docroot", "docroot", None, Takes::Text, Text("node.docroot")),
-    key(
-        "maxconns",
-        "maxconns",
-        None,
-        Takes::Number,
-        nothing("the limit of open files is the system's: LimitNOFILE in the systemd unit, or ulimit -n"),
-    ),
+    key("maxconns", "maxconns", None, Takes::Number, Number("node.connections_max")),
     key(
         "server",
         "server",

@@ -171,6 +171,8 @@ fn a_file_of_mogstored_is_converted() {
 # Made from mogstored.conf, a file of mogstored 2.73.
 
 [node]
+# maxconns, line 1
+connections_max = 10000
 # httplisten, line 2
 http_listen = \"10.0.0.1:7500\"
 # mgmtlisten, line 3
@@ -179,7 +181,6 @@ side_channel_listen = \"10.0.0.1:7501\"
 docroot = \"/srv\"
 
 # What has no effect here:
-# maxconns (line 1): without effect: the limit of open files is the system's: LimitNOFILE in the systemd unit, or ulimit -n
 # iostat (line 6): without effect: utilisation is always measured, without the program iostat
 ";
     assert_eq!(convert(Program::Mogstored, Path::new("mogstored.conf"), text, false).expect("good"), expected);

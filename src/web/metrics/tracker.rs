@@ -23,10 +23,16 @@ pub fn write_counters(text: &mut Exposition, metrics: &Metrics) {
         ("island_answers_total", "Paths told from memory while the database was away.", &metrics.island_answers),
         ("clients_refused_total", "Clients turned away for their address.", &metrics.clients_refused),
         ("requests_denied_total", "Requests refused for the address they came from.", &metrics.requests_denied),
+        ("tls_handshakes_failed_total", "Clients with whom no TLS came about.", &metrics.tls_handshakes_failed),
         ("workers_replaced_total", "Workers replaced after a panic or a hang.", &metrics.workers_replaced),
     ];
     for (name, help, counter) in counters {
         text.one(Kind::Counter, name, help, counter.get());
+    }
+    // Without TLS there is none.
+    if let ends @ 1.. = metrics.tls_certificate_ends.get() {
+        let help = "Until when the certificate shown to clients is valid, in seconds since 1970.";
+        text.one(Kind::Gauge, "tls_certificate_end_timestamp_seconds", help, ends);
     }
     text.one(Kind::Gauge, "connections", "Clients connected now.", metrics.connections.get());
     let mut family = text.family(Kind::Gauge, "queue_claimed", "Rows claimed here that wait for a worker.");

@@ -3,9 +3,9 @@
 //! Tokens are compared by their digests in a time that does not depend on them. Sessions live in memory only.
 
 use super::PageSettings;
+use crate::service::secrets::{SecretDigest, digest, is_same_secret, random_secret};
 use crate::settings::Secret;
 use hyper::StatusCode;
-use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -68,7 +68,7 @@ pub struct Access {
 #[derive(Default)]
 struct State {
     /// By the digest of the cookie's value: when it was last used.
-    sessions: HashMap<[u8; 32], Instant>,
+    sessions: HashMap<SecretDigest, Instant>,
     /// Wrong tokens within the window.
     failures: Vec<(Instant, IpAddr)>,
 }
@@ -131,11 +131,11 @@ impl Access {
         if of_peer >= ATTEMPTS_PER_ADDRESS || state.failures.len() >= ATTEMPTS_OF_ALL {
             return Err(LoginRefusal::TooMany);
         }
-        if !is_same(given, self.token.reveal().as_bytes()) {
+        if !is_same_secret(given, self.token.reveal().as_bytes()) {
             state.failures.push((now, peer));
             return Err(LoginRefusal::Wrong);
         }
-        let value = hex(&rand::random::<[u8; 32]>());
+        let value = random_secret();
         state.sessions.retain(|_, used| now.saturating_duration_since(*used) < SESSION_IDLE_MAX);
         if state.sessions.len() >= SESSIONS_MAX
             && let Some(oldest) = state.sessions.iter().min_by_key(|(_, used)| **used).map(|(digest, _)| *digest)
@@ -163,7 +163,7 @@ pub fn no_cookie() -> String {
     format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0")
 }
 
-fn session_of(cookies: Option<&str>) -> Option<[u8; 32]> {
+fn session_of(cookies: Option<&str>) -> Option<SecretDigest> {
     let pairs = cookies?.split(';').filter_map(|pair| pair.trim().split_once('='));
     pairs.filter(|(name, _)| *name == COOKIE).map(|(_, value)| digest(value.as_bytes())).next()
 }
@@ -181,20 +181,6 @@ fn is_address(host: &str) -> bool {
         Some(inner) => inner.parse::<Ipv6Addr>().is_ok(),
         None => host.parse::<std::net::Ipv4Addr>().is_ok(),
     }
-}
-
-fn digest(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
-}
-
-/// Takes as long whatever differs: digests are compared, every byte of them.
-fn is_same(given: &[u8], wanted: &[u8]) -> bool {
-    let differences = digest(given).iter().zip(digest(wanted)).fold(0, |found, (one, other)| found | (one ^ other));
-    std::hint::black_box(differences) == 0
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -53,34 +53,42 @@ pub struct Node {
 impl Node {
     /// `number` makes the address 127.0.0.`number`.
     pub fn start(number: u8, devids: &[i64]) -> Self {
+        Self::start_with(number, devids, &[])
+    }
+
+    /// Starts with further `--set` settings, which a restart forgets.
+    pub fn start_with(number: u8, devids: &[i64], settings: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         for devid in devids {
             std::fs::create_dir(directory.path().join(format!("dev{devid}"))).expect("a device");
         }
         let ip = format!("127.0.0.{number}");
-        let (process, port) = Self::spawn(&ip, 0, directory.path());
+        let (process, port) = Self::spawn(&ip, 0, directory.path(), settings);
         Self { process, ip, port, directory }
     }
 
-    fn spawn(ip: &str, port: u16, docroot: &Path) -> (Process, u16) {
-        let process = Process::start(&[
+    fn spawn(ip: &str, port: u16, docroot: &Path, settings: &[&str]) -> (Process, u16) {
+        let (http, side_channel) = (format!("{ip}:{port}"), format!("{ip}:0"));
+        let mut args = vec![
             "node",
             "--docroot",
             docroot.to_str().expect("UTF-8"),
             "--http-listen",
-            &format!("{ip}:{port}"),
+            &http,
             "--side-channel-listen",
-            &format!("{ip}:0"),
+            &side_channel,
             "--set",
             "node.sync=false",
-        ]);
+        ];
+        args.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+        let process = Process::start(&args);
         let port = process.logged_address("storage node is ready", "http").port();
         (process, port)
     }
 
     /// Starts it again, at the same address, on the same files.
     pub fn restart(&mut self) {
-        let (process, _) = Self::spawn(&self.ip, self.port, self.directory.path());
+        let (process, _) = Self::spawn(&self.ip, self.port, self.directory.path(), &[]);
         self.process = process;
     }
 

@@ -1,5 +1,6 @@
 //! The world of a test: databases, processes, sessions. Everything is gone when the test ends, however it ends.
 
+pub mod authority;
 pub mod cluster;
 pub mod database;
 pub mod database_proxy;

@@ -91,6 +91,11 @@ impl Process {
         lines.iter().filter_map(|line| line["msg"].as_str()).find(|line| line.contains(text)).map(str::to_owned)
     }
 
+    /// Is this text anywhere in the log, in whichever field?
+    pub fn has_said(&self, text: &str) -> bool {
+        self.lines().iter().any(|line| line.to_string().contains(text))
+    }
+
     /// How often a message was logged.
     pub fn count_logged(&self, message: &str) -> usize {
         self.lines().iter().filter(|line| line["msg"].as_str() == Some(message)).count()
